@@ -1,0 +1,225 @@
+//! A request as it came over HTTP, and what is read out of it before anything is believed.
+
+use hyper::{HeaderMap, body::Bytes};
+
+use crate::{
+    answer::{ApiError, Format},
+    parameters::{ParameterError, Parameters},
+    secret::Password,
+};
+
+/// ACS3's name for itself, in `Authorization` and in the string to sign.
+pub(crate) const ACS3_ALGORITHM: &str = "ACS3-HMAC-SHA256";
+
+/// Names under which Alibaba Cloud's actions take a password.
+const PASSWORD_PARAMETERS: [&str; 3] = ["AccountPassword", "NewAccountPassword", "Password"];
+
+/// How a request is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignatureMethod {
+    /// RPC, HMAC-SHA1, `SignatureVersion=1.0`: what the classic SDKs send.
+    RpcHmacSha1,
+    /// V3, `ACS3-HMAC-SHA256`: what the current SDKs send.
+    Acs3HmacSha256,
+}
+
+/// ACS3's header `Authorization`, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Authorization {
+    /// The access key's id.
+    pub(crate) credential: String,
+    /// Names of the signed headers, joined with `;`.
+    pub(crate) signed_headers: String,
+    /// In lower-case hex.
+    pub(crate) signature: String,
+}
+
+impl Authorization {
+    fn parse(header: &str) -> Option<Self> {
+        let parts = header.strip_prefix(ACS3_ALGORITHM)?;
+        let part = |name: &str| {
+            let values = parts
+                .split(',')
+                .filter_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
+            values
+                .filter(|value| !value.is_empty())
+                .map(str::to_owned)
+                .next()
+        };
+        Some(Self {
+            credential: part("Credential")?,
+            signed_headers: part("SignedHeaders")?,
+            signature: part("Signature")?,
+        })
+    }
+}
+
+/// An HTTP request with its whole body.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HttpRequest {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// The raw query string.
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// A request taken apart. Nothing in it is verified yet.
+#[derive(Clone)]
+pub(crate) struct ParsedRequest {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) signature: SignatureMethod,
+    /// ACS3's, if it is there and well-formed.
+    pub(crate) authorization: Option<Authorization>,
+    /// RPC: query and form body together. ACS3: the query alone, since the parameters are declared `in: query`.
+    pub(crate) parameters: Result<Parameters, ParameterError>,
+    /// Whether the URL holds a password.
+    pub(crate) password_in_url: bool,
+    /// The password that was sent, wherever it was.
+    pub(crate) password: Option<Password>,
+}
+
+impl ParsedRequest {
+    pub(crate) fn parse(request: HttpRequest) -> Self {
+        let query = Parameters::parse(&request.query);
+        let form = parse_form(&request);
+        let authorization = header(&request.headers, "authorization")
+            .unwrap_or_default()
+            .to_owned();
+        let signature = if authorization.starts_with(ACS3_ALGORITHM)
+            || request.headers.contains_key("x-acs-signature-nonce")
+        {
+            SignatureMethod::Acs3HmacSha256
+        } else {
+            SignatureMethod::RpcHmacSha1
+        };
+        let sent_in = |parameters: &Result<Parameters, ParameterError>| {
+            let parameters = parameters.as_ref().ok()?;
+            PASSWORD_PARAMETERS
+                .iter()
+                .find_map(|name| parameters.get(name))
+                .map(Password::new)
+        };
+        let in_query = sent_in(&query);
+        // Also when the query could not be parsed: its raw text still went through proxies and their logs.
+        let password_in_url = PASSWORD_PARAMETERS.iter().any(|name| {
+            request
+                .query
+                .split('&')
+                .any(|pair| pair.split('=').next() == Some(*name))
+        });
+        let password = in_query.or_else(|| sent_in(&form));
+        let parameters = match signature {
+            SignatureMethod::Acs3HmacSha256 => query,
+            SignatureMethod::RpcHmacSha1 => query.and_then(|query| query.merged(&form?)),
+        };
+        Self {
+            method: request.method,
+            path: request.path,
+            headers: request.headers,
+            body: request.body,
+            signature,
+            authorization: Authorization::parse(&authorization),
+            parameters,
+            password_in_url,
+            password,
+        }
+    }
+
+    /// A parameter of the action, or of the protocol in an RPC request.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.as_ref().ok()?.get(name)
+    }
+
+    /// A parameter of the action that it cannot do without.
+    pub(crate) fn required(&self, name: &str) -> Result<&str, ApiError> {
+        self.parameter(name).ok_or_else(|| ApiError::missing(name))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.headers, name)
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        self.header("host").unwrap_or_default()
+    }
+
+    pub(crate) fn action(&self) -> Option<&str> {
+        self.protocol_value("Action", "x-acs-action")
+    }
+
+    pub(crate) fn version(&self) -> Option<&str> {
+        self.protocol_value("Version", "x-acs-version")
+    }
+
+    pub(crate) fn nonce(&self) -> Option<&str> {
+        self.protocol_value("SignatureNonce", "x-acs-signature-nonce")
+    }
+
+    pub(crate) fn timestamp(&self) -> Option<&str> {
+        self.protocol_value("Timestamp", "x-acs-date")
+    }
+
+    pub(crate) fn security_token(&self) -> Option<&str> {
+        self.protocol_value("SecurityToken", "x-acs-security-token")
+    }
+
+    /// The access key that the request says it is signed with.
+    pub(crate) fn access_key_id(&self) -> Option<&str> {
+        match self.signature {
+            SignatureMethod::RpcHmacSha1 => self.parameter("AccessKeyId"),
+            SignatureMethod::Acs3HmacSha256 => self
+                .authorization
+                .as_ref()
+                .map(|authorization| authorization.credential.as_str()),
+        }
+    }
+
+    /// What each signature method carries in its own place: RPC in a parameter, ACS3 in a header.
+    fn protocol_value(&self, parameter: &str, header: &str) -> Option<&str> {
+        match self.signature {
+            SignatureMethod::RpcHmacSha1 => self.parameter(parameter),
+            SignatureMethod::Acs3HmacSha256 => self.header(header),
+        }
+    }
+
+    /// How the answer is to be written. XML is the API's default.
+    pub(crate) fn format(&self) -> Result<Format, ApiError> {
+        let (wanted, code) = match self.signature {
+            SignatureMethod::RpcHmacSha1 => (self.parameter("Format"), "InvalidParameter.Format"),
+            SignatureMethod::Acs3HmacSha256 => (self.header("accept"), "InvalidParameter.Accept"),
+        };
+        let wanted = wanted.unwrap_or_default().to_ascii_lowercase();
+        match wanted.as_str() {
+            "json" | "application/json" => Ok(Format::Json),
+            "" | "xml" | "*/*" | "application/xml" | "text/xml" => Ok(Format::Xml),
+            _ => Err(ApiError::new(
+                400,
+                code,
+                "Specified parameter format is not valid.",
+            )),
+        }
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers
+        .get(name)?
+        .to_str()
+        .ok()
+        .filter(|value| !value.is_empty())
+}
+
+/// A body of another type is not a form and holds no parameters.
+fn parse_form(request: &HttpRequest) -> Result<Parameters, ParameterError> {
+    let content_type = header(&request.headers, "content-type").unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Ok(Parameters::default());
+    }
+    Parameters::parse(std::str::from_utf8(&request.body).map_err(|_| ParameterError::NotUtf8)?)
+}
