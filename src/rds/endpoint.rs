@@ -1,0 +1,339 @@
+//! Where requests are sent.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use reqwest::Url;
+use thiserror::Error;
+
+/// Regions that share one public endpoint; each other region has its own.
+///
+/// Sources: the product list of aliyun-openapi-meta (`en-US/products.json`, 2026-04-21), and for the regions that it
+/// does not list (the last four) the endpoint table of the official SDK rds-20140815 (2026-02-27). Where the two
+/// disagree (ap-southeast-1, us-east-1, us-west-1, cn-shenzhen-finance-1) both names are published; the product list
+/// wins, since it is newer and knows of VPC endpoints.
+const SHARE_THE_CENTRAL_ENDPOINT: &[&str] = &[
+    "cn-hangzhou",
+    "cn-shanghai",
+    "cn-beijing",
+    "cn-shenzhen",
+    "cn-qingdao",
+    "cn-heyuan",
+    "cn-hongkong",
+    "cn-hangzhou-finance",
+    "cn-shanghai-finance-1",
+    "cn-beijing-finance-1",
+    "cn-north-2-gov-1",
+    "cn-beijing-gov-1",
+    "cn-wuhan",
+    "cn-fujian",
+];
+
+const LONGEST_REGION: usize = 64;
+
+/// A region's id, such as `cn-shanghai`.
+///
+/// Host names are built from it, so it can hold nothing that would lead a request elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region(String);
+
+/// What is wrong with a region's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "a region's id has lower-case letters, digits and dashes only, and 64 of them at most; write it as in \"cn-shanghai\""
+)]
+pub struct RegionError;
+
+impl Region {
+    /// The id as RDS writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Region {
+    type Err = RegionError;
+
+    fn from_str(text: &str) -> Result<Self, RegionError> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let right = (1..=LONGEST_REGION).contains(&text.len())
+            && text.bytes().all(plain)
+            // Marks a name in another script; no region is one, and not every such name is valid in a URL.
+            && !text.starts_with("xn--");
+        right.then(|| Self(text.to_owned())).ok_or(RegionError)
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// From which network RDS' API is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// The internet.
+    #[default]
+    Public,
+    /// A VPC of the same region, without a way to the internet.
+    Vpc,
+}
+
+/// A network that is neither `public` nor `vpc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("write \"public\" or \"vpc\"")]
+pub struct NetworkError;
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        match text {
+            "public" => Ok(Self::Public),
+            "vpc" => Ok(Self::Vpc),
+            _ => Err(NetworkError),
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Public => "public",
+            Self::Vpc => "vpc",
+        })
+    }
+}
+
+/// An API server: scheme, host and port.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint(Url);
+
+/// What is wrong with an endpoint. The text itself is not repeated: it may hold a password by mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum EndpointError {
+    /// Not a URL at all.
+    #[error("the endpoint is not a URL; write it as in \"https://rds.aliyuncs.com\"")]
+    NotAUrl,
+    /// Neither HTTPS nor HTTP, or no scheme written.
+    #[error("the endpoint has to begin with https://, as in \"https://rds.aliyuncs.com\"")]
+    Scheme,
+    /// HTTP to another machine would send passwords in the clear.
+    #[error(
+        "http:// is taken only for this machine itself (127.0.0.1, [::1], localhost), since passwords are sent; write https://"
+    )]
+    NotEncrypted,
+    /// User name or password.
+    #[error("the endpoint must not hold a user name or password; write scheme, host and port only")]
+    UserInfo,
+    /// A path, query or fragment.
+    #[error(
+        "the endpoint must not have a path, query or fragment; write scheme, host and port only"
+    )]
+    MoreThanAHost,
+}
+
+impl Endpoint {
+    /// The endpoint of a region, by the sources named at the table of central regions; VPC endpoints are always of
+    /// one region.
+    #[must_use]
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "no region that Region lets pass breaks a host name"
+    )]
+    pub fn of_region(region: &Region, network: Network) -> Self {
+        let host = match network {
+            Network::Vpc => format!("rds-vpc.{region}.aliyuncs.com"),
+            Network::Public if SHARE_THE_CENTRAL_ENDPOINT.contains(&region.as_str()) => {
+                "rds.aliyuncs.com".to_owned()
+            }
+            Network::Public => format!("rds.{region}.aliyuncs.com"),
+        };
+        let url = Url::parse(&format!("https://{host}/")).expect("a region fits into a URL");
+        Self(url)
+    }
+
+    /// Whether only TLS will do; false for this machine itself.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// The URL of a request with this query (already percent-encoded). RPC APIs know one path only, `/`.
+    pub(super) fn url(&self, query: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_query(Some(query));
+        url
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    /// Takes an operator-wide override, such as a proxy within the cluster or a simulator.
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        if !matches!(scheme, Some("https" | "http")) {
+            return Err(EndpointError::Scheme);
+        }
+        let url = Url::parse(text).map_err(|_| EndpointError::NotAUrl)?;
+        if url.scheme() != "https" && !is_loopback(&url) {
+            return Err(EndpointError::NotEncrypted);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(EndpointError::UserInfo);
+        }
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            return Err(EndpointError::MoreThanAHost);
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("cn-hangzhou", Network::Public, "https://rds.aliyuncs.com")]
+    #[case("cn-shanghai", Network::Public, "https://rds.aliyuncs.com")]
+    #[case("cn-north-2-gov-1", Network::Public, "https://rds.aliyuncs.com")]
+    #[case("cn-chengdu", Network::Public, "https://rds.cn-chengdu.aliyuncs.com")]
+    #[case(
+        "ap-southeast-1",
+        Network::Public,
+        "https://rds.ap-southeast-1.aliyuncs.com"
+    )]
+    #[case(
+        "cn-hangzhou",
+        Network::Vpc,
+        "https://rds-vpc.cn-hangzhou.aliyuncs.com"
+    )]
+    #[case(
+        "eu-central-1",
+        Network::Vpc,
+        "https://rds-vpc.eu-central-1.aliyuncs.com"
+    )]
+    fn of_a_region(#[case] region: &str, #[case] network: Network, #[case] endpoint: &str) {
+        assert_eq!(
+            Endpoint::of_region(&region.parse().unwrap(), network).to_string(),
+            endpoint
+        );
+    }
+
+    #[rstest]
+    fn regions_that_would_lead_elsewhere_are_refused(
+        #[values(
+            "",
+            "cn.shanghai",
+            "cn/shanghai",
+            "CN-Shanghai",
+            "cn shanghai",
+            "cn-shanghai\n",
+            "evil.example/#",
+            "a@b",
+            "xn--a",
+            "中国"
+        )]
+        region: &str,
+    ) {
+        assert_eq!(region.parse::<Region>(), Err(RegionError));
+    }
+
+    #[test]
+    fn a_region_has_64_characters_at_most() {
+        assert!("a".repeat(64).parse::<Region>().is_ok());
+        assert!("a".repeat(65).parse::<Region>().is_err());
+    }
+
+    #[rstest]
+    #[case("https://rds.aliyuncs.com", "https://rds.aliyuncs.com")]
+    #[case("https://rds.aliyuncs.com/", "https://rds.aliyuncs.com")]
+    #[case("https://proxy.internal:8443", "https://proxy.internal:8443")]
+    #[case("http://127.0.0.1:8080", "http://127.0.0.1:8080")]
+    #[case("http://127.8.9.1:8080", "http://127.8.9.1:8080")]
+    #[case("http://[::1]:8080", "http://[::1]:8080")]
+    #[case("http://localhost:8080", "http://localhost:8080")]
+    fn takes(#[case] text: &str, #[case] shown: &str) {
+        assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+    }
+
+    #[rstest]
+    #[case("", EndpointError::Scheme)]
+    #[case("rds.aliyuncs.com", EndpointError::Scheme)]
+    #[case("rds.aliyuncs.com:443", EndpointError::Scheme)]
+    #[case("localhost:8080", EndpointError::Scheme)]
+    #[case("ftp://rds.aliyuncs.com", EndpointError::Scheme)]
+    #[case("https://", EndpointError::NotAUrl)]
+    #[case("https://rds.aliyuncs.com:port", EndpointError::NotAUrl)]
+    #[case("http://rds.aliyuncs.com", EndpointError::NotEncrypted)]
+    #[case("http://10.0.0.1", EndpointError::NotEncrypted)]
+    #[case("http://0.0.0.0:8080", EndpointError::NotEncrypted)]
+    #[case("http://127.0.0.1.evil.example", EndpointError::NotEncrypted)]
+    #[case("http://localhost.evil.example", EndpointError::NotEncrypted)]
+    #[case("http://127.0.0.1@evil.example", EndpointError::NotEncrypted)]
+    #[case("https://user:word@rds.aliyuncs.com", EndpointError::UserInfo)]
+    #[case("https://:word@rds.aliyuncs.com", EndpointError::UserInfo)]
+    #[case("https://rds.aliyuncs.com/path", EndpointError::MoreThanAHost)]
+    #[case("https://rds.aliyuncs.com/?a=b", EndpointError::MoreThanAHost)]
+    #[case("https://rds.aliyuncs.com/#a", EndpointError::MoreThanAHost)]
+    fn refuses(#[case] text: &str, #[case] error: EndpointError) {
+        assert_eq!(text.parse::<Endpoint>(), Err(error));
+    }
+
+    #[test]
+    fn networks_are_read_as_they_are_written() {
+        for network in [Network::Public, Network::Vpc] {
+            assert_eq!(network.to_string().parse(), Ok(network));
+        }
+        assert_eq!("intranet".parse::<Network>(), Err(NetworkError));
+    }
+
+    proptest! {
+        /// No region, however odd, makes a URL fail or leave the cloud's domain.
+        #[test]
+        fn every_region_stays_in_the_domain(
+            region in "[a-z0-9-]{1,64}",
+            network in prop_oneof![Just(Network::Public), Just(Network::Vpc)],
+        ) {
+            if let Ok(region) = region.parse::<Region>() {
+                let endpoint = Endpoint::of_region(&region, network);
+                prop_assert!(endpoint.0.host_str().unwrap().ends_with(".aliyuncs.com"));
+                prop_assert_eq!(endpoint.to_string().parse::<Endpoint>(), Ok(endpoint));
+            }
+        }
+
+        #[test]
+        fn no_override_is_unencrypted_to_another_machine(text in "https?://[a-z0-9.:@/\\[\\]-]{1,24}") {
+            if let Ok(endpoint) = text.parse::<Endpoint>() {
+                prop_assert!(endpoint.0.scheme() == "https" || is_loopback(&endpoint.0));
+            }
+        }
+    }
+}

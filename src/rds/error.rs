@@ -1,0 +1,325 @@
+//! How a call can fail, without a word that the cloud wrote.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::{
+    classification::{self, UNKNOWN_REFUSAL, UNKNOWN_SERVER_FAULT},
+    identifier::Secrets,
+};
+pub use super::{
+    classification::{Class, Entry, Pattern, Reason, TABLE, metric_labels},
+    identifier::{Code, RequestId},
+};
+
+/// A call that did not succeed.
+///
+/// It holds no text from the cloud and none from the HTTP library, which could carry a URL; so it can be logged and
+/// shown as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CallError {
+    /// No answer.
+    #[error("{}", .0.explanation())]
+    Transport(Transport),
+    /// An answer that RDS does not give.
+    #[error("{UNREADABLE} (HTTP {status})")]
+    Unreadable {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// RDS said no.
+    #[error("RDS refused the request with {}: {}", .0.code, .0.entry.explanation)]
+    Refused(Refusal),
+}
+
+const UNREADABLE: &str = "the answer is not one of RDS, so something on the way may have answered in its place; the operator tries again";
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// No connection: name not found, refused, no route, or too slow.
+    Connect,
+    /// A connection, but no trust: the certificate is not valid for this host.
+    Tls,
+    /// Sent, and no complete answer within the time allowed.
+    Timeout,
+    /// Broken while sending or receiving.
+    Broken,
+}
+
+impl Transport {
+    fn explanation(self) -> &'static str {
+        match self {
+            Self::Connect => {
+                "RDS could not be reached; the operator tries again; if it lasts, check endpoint, DNS, proxy and network policies"
+            }
+            Self::Tls => {
+                "the connection to RDS is not trustworthy; check endpoint, proxy and the certificate authorities of the image"
+            }
+            Self::Timeout => "RDS did not answer in time; the operator tries again",
+            Self::Broken => {
+                "the connection to RDS broke before the answer came; the operator tries again"
+            }
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// RDS' answer when it does not do what was asked.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    code: Code,
+    entry: &'static Entry,
+    request_id: Option<RequestId>,
+    status: u16,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// `code` and `request_id` are as the cloud wrote them; `secrets` is what the request held.
+    pub(super) fn new(
+        code: &str,
+        request_id: Option<&str>,
+        status: u16,
+        retry_after: Option<Duration>,
+        secrets: &Secrets<'_>,
+    ) -> Self {
+        let unknown = if (500..600).contains(&status) {
+            &UNKNOWN_SERVER_FAULT
+        } else {
+            &UNKNOWN_REFUSAL
+        };
+        Self {
+            code: Code::new(code, secrets),
+            entry: classification::find(code).unwrap_or(unknown),
+            request_id: request_id.and_then(|text| RequestId::new(text, secrets)),
+            status,
+            retry_after,
+        }
+    }
+}
+
+impl PartialEq for Refusal {
+    fn eq(&self, other: &Self) -> bool {
+        // The entry follows from the code that was written, which is not kept when it cannot be shown.
+        (&self.code, &self.request_id, self.status, self.retry_after)
+            == (
+                &other.code,
+                &other.request_id,
+                other.status,
+                other.retry_after,
+            )
+            && std::ptr::eq(self.entry, other.entry)
+    }
+}
+
+impl Eq for Refusal {}
+
+impl CallError {
+    /// How soon another try may help.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Transport(_) | Self::Unreadable { .. } => Class::Transient,
+            Self::Refused(refusal) => refusal.entry.class,
+        }
+    }
+
+    /// What stands in the way.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Transport(_) | Self::Unreadable { .. } => Reason::RdsUnavailable,
+            Self::Refused(refusal) => refusal.entry.reason,
+        }
+    }
+
+    /// What it means and what to do: the same text for the same cause, fit for a condition's message.
+    #[must_use]
+    pub fn explanation(&self) -> &'static str {
+        match self {
+            Self::Transport(transport) => transport.explanation(),
+            Self::Unreadable { .. } => UNREADABLE,
+            Self::Refused(refusal) => refusal.entry.explanation,
+        }
+    }
+
+    /// RDS' code, if it answered.
+    #[must_use]
+    pub fn code(&self) -> Option<&Code> {
+        match self {
+            Self::Refused(refusal) => Some(&refusal.code),
+            Self::Transport(_) | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// For metrics: one of [`CallError::labels`].
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Transport(transport) => transport.label(),
+            Self::Unreadable { .. } => "unreadable",
+            Self::Refused(refusal) => refusal.code.label(),
+        }
+    }
+
+    /// All labels that there are: those of the table, and one for each failure without a code.
+    pub fn labels() -> impl Iterator<Item = &'static str> {
+        metric_labels().chain(["connect", "tls", "timeout", "broken", "unreadable"])
+    }
+
+    /// RDS' name for the request, if its answer had one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Refused(refusal) => refusal.request_id.as_ref(),
+            Self::Transport(_) | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// The HTTP status, if there was an answer.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Transport(_) => None,
+            Self::Unreadable { status } => Some(*status),
+            Self::Refused(refusal) => Some(refusal.status),
+        }
+    }
+
+    /// How long the cloud wants to be left alone; 120 seconds at most.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            Self::Transport(_) | Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// Whether what was asked may have been done all the same: the answer was lost, or tells of a fault midway.
+    #[must_use]
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::Transport(Transport::Connect | Transport::Tls) => false,
+            Self::Transport(Transport::Timeout | Transport::Broken) | Self::Unreadable { .. } => {
+                true
+            }
+            Self::Refused(refusal) => refusal.entry.class == Class::Transient,
+        }
+    }
+
+    /// Whether cached temporary credentials should be dropped and fetched again.
+    #[must_use]
+    pub fn credentials_rejected(&self) -> bool {
+        self.code().is_some_and(|code| {
+            matches!(
+                code.label(),
+                "InvalidSecurityToken.*" | "MissingSecurityToken" | "InvalidAccessKeyId.*"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn refused(code: &str, status: u16) -> CallError {
+        let id = Some("D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD");
+        CallError::Refused(Refusal::new(
+            code,
+            id,
+            status,
+            None,
+            &Secrets(&["Secret12word"]),
+        ))
+    }
+
+    #[rstest]
+    #[case(
+        refused("IncorrectDBInstanceLockMode", 404),
+        Class::InstanceBusy,
+        Reason::InstanceLocked
+    )]
+    #[case(
+        refused("InvalidDBInstanceId.NotFound", 400),
+        Class::PersonNeeded,
+        Reason::InstanceNotFound
+    )]
+    #[case(refused("NeverSeen", 404), Class::PersonNeeded, Reason::Rejected)]
+    #[case(refused("NeverSeen", 503), Class::Transient, Reason::RdsUnavailable)]
+    #[case(
+        refused("Forbidden.RAM", 500),
+        Class::PersonNeeded,
+        Reason::AccessDenied
+    )]
+    #[case(
+        CallError::Transport(Transport::Timeout),
+        Class::Transient,
+        Reason::RdsUnavailable
+    )]
+    #[case(CallError::Unreadable { status: 403 }, Class::Transient, Reason::RdsUnavailable)]
+    fn classes(#[case] error: CallError, #[case] class: Class, #[case] reason: Reason) {
+        assert_eq!((error.class(), error.reason()), (class, reason));
+    }
+
+    #[rstest]
+    #[case(refused("InternalError", 500), true)]
+    #[case(refused("OperationDenied.DBInstanceStatus", 403), false)]
+    #[case(refused("InvalidAccountPassword.Format", 400), false)]
+    #[case(CallError::Transport(Transport::Connect), false)]
+    #[case(CallError::Transport(Transport::Tls), false)]
+    #[case(CallError::Transport(Transport::Timeout), true)]
+    #[case(CallError::Transport(Transport::Broken), true)]
+    #[case(CallError::Unreadable { status: 200 }, true)]
+    fn only_some_failures_leave_no_doubt(#[case] error: CallError, #[case] unknown: bool) {
+        assert_eq!(error.outcome_unknown(), unknown);
+    }
+
+    #[rstest]
+    #[case("InvalidSecurityToken.Expired", true)]
+    #[case("MissingSecurityToken", true)]
+    #[case("InvalidAccessKeyId.NotFound", true)]
+    #[case("Forbidden.RAM", false)]
+    #[case("SignatureDoesNotMatch", false)]
+    fn stale_credentials(#[case] code: &str, #[case] rejected: bool) {
+        assert_eq!(refused(code, 400).credentials_rejected(), rejected);
+    }
+
+    #[test]
+    fn a_refusal_shows_code_and_explanation_only() {
+        assert_eq!(
+            refused("OrderStatus.UnPaid", 403).to_string(),
+            "RDS refused the request with OrderStatus.UnPaid: an order for this instance is not paid; pay or cancel it"
+        );
+        let hidden = refused("Forbidden.Secret12word", 403);
+        assert!(!format!("{hidden} {hidden:?}").contains("Secret12word"));
+        assert_eq!(hidden.reason(), Reason::AccessDenied);
+    }
+
+    #[test]
+    fn every_label_is_listed() {
+        for error in [
+            refused("Throttling.User", 400),
+            refused("NeverSeen", 400),
+            CallError::Transport(Transport::Connect),
+            CallError::Transport(Transport::Tls),
+            CallError::Transport(Transport::Timeout),
+            CallError::Transport(Transport::Broken),
+            CallError::Unreadable { status: 200 },
+        ] {
+            assert!(CallError::labels().any(|label| label == error.label()));
+        }
+    }
+}

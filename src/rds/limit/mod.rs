@@ -1,0 +1,486 @@
+//! What all callers share, so that they do not harm each other, the instances, or the cloud account's budget.
+//!
+//! There is one order, and who holds something never waits for what comes before it:
+//!
+//! 1. [`Limits::turn`]: one reset in flight for each instance, in the order of asking.
+//! 2. [`Limits::instance`]: its state, read once for all who ask within a moment. The read takes a permit of its own.
+//! 3. [`Limits::permit`]: a place in the request budget, and last of all one of the overall slots.
+
+mod budget;
+mod turn;
+
+use std::{
+    num::{NonZeroU16, NonZeroU32},
+    sync::Arc,
+    time::Duration,
+};
+
+use moka::{Expiry, future::Cache};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+pub use self::turn::InstanceTurn;
+use self::{budget::RequestBudget, turn::Turns};
+use super::{
+    endpoint::Region,
+    error::CallError,
+    response::{DbInstance, InstanceStatus},
+};
+
+/// For so long a running instance is believed to be running. Long enough for all accounts of an instance whose Secrets
+/// change together; short enough that hardly any reset is sent to an instance that has stopped meanwhile (RDS refuses
+/// those, which does no harm).
+const RUNNING_IS_KEPT: Duration = Duration::from_secs(3);
+
+/// Any other state is kept for less, since it is what callers wait to see the end of; yet long enough for many accounts
+/// that ask at once.
+const ANY_OTHER_STATE_IS_KEPT: Duration = Duration::from_secs(1);
+
+/// A budget that nobody used for so long is forgotten; by then every gate (120 seconds at most) is open again.
+const IDLE_BUDGET_IS_KEPT: Duration = Duration::from_secs(600);
+
+/// How much is allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitSettings {
+    /// Requests a second, for each budget, in the long run.
+    pub requests_per_second: NonZeroU32,
+    /// Requests at once after a pause, for each budget.
+    pub burst: NonZeroU32,
+    /// Requests under way at any time, over all budgets.
+    pub concurrency: NonZeroU16,
+}
+
+/// Names a request budget: RDS counts requests for each cloud account with all its users and roles, and here each region
+/// has its own, so that a throttled one does not hold up the others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BudgetKey {
+    /// Whose requests: anything that is the same for the same cloud account.
+    pub identity: Arc<str>,
+    /// Where they go.
+    pub region: Region,
+}
+
+/// The limits that all callers of one process share.
+pub struct Limits {
+    settings: LimitSettings,
+    turns: Turns,
+    /// Without a capacity: a full cache may decline a new entry, and every caller would then have a budget to itself.
+    budgets: Cache<BudgetKey, Arc<RequestBudget>>,
+    instances: Cache<(BudgetKey, String), DbInstance>,
+    slots: Arc<Semaphore>,
+}
+
+/// Leave to send one request; give it back (drop it) when the answer is there.
+#[must_use = "dropping it gives the slot back"]
+pub struct Permit {
+    _slot: Option<OwnedSemaphorePermit>,
+    waited: Duration,
+}
+
+impl Permit {
+    /// How long the caller waited for it.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+impl Limits {
+    /// Nothing used, all gates open.
+    #[must_use]
+    pub fn new(settings: LimitSettings) -> Self {
+        Self {
+            settings,
+            turns: Turns::default(),
+            budgets: Cache::builder().time_to_idle(IDLE_BUDGET_IS_KEPT).build(),
+            instances: Cache::builder().expire_after(TimeToLive).build(),
+            slots: Arc::new(Semaphore::new(settings.concurrency.get().into())),
+        }
+    }
+
+    /// Waits until nobody else changes accounts of this instance, first come, first served.
+    ///
+    /// RDS changes one account of an instance after the other; and an instance with many accounts has one place at a time
+    /// in the budget's queue this way, as every other instance has.
+    pub async fn turn(&self, instance_id: &str) -> InstanceTurn {
+        self.turns.wait(instance_id).await
+    }
+
+    /// The instance's state: what was read a moment ago, or the outcome of `read`, which is run once for all who ask at
+    /// the same time. A failure is told to those, and not kept.
+    ///
+    /// `read` takes a [`Permit`] itself, and its caller must not hold one: it may wait for someone else's `read`.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn instance<F>(
+        &self,
+        budget: &BudgetKey,
+        instance_id: &str,
+        read: F,
+    ) -> Result<DbInstance, CallError>
+    where
+        F: Future<Output = Result<DbInstance, CallError>>,
+    {
+        // An identity reads for itself alone: what it may see, another one may not.
+        let key = (budget.clone(), instance_id.to_owned());
+        let state = self.instances.try_get_with(key, read).await;
+        state.map_err(Arc::unwrap_or_clone)
+    }
+
+    /// Makes the next [`Limits::instance`] read again: for when RDS refused a reset for the instance's state, so that
+    /// what is kept here is known to be wrong.
+    pub async fn forget_instance(&self, budget: &BudgetKey, instance_id: &str) {
+        self.instances
+            .invalidate(&(budget.clone(), instance_id.to_owned()))
+            .await;
+    }
+
+    /// Waits for a place in the budget, then for a slot.
+    ///
+    /// Whatever has to be fresh when the request is sent is read after this, with the permit in hand, since nothing is
+    /// waited for later. Who holds a permit must not ask for a second one.
+    pub async fn permit(&self, budget: &BudgetKey) -> Permit {
+        let asked = Instant::now();
+        let budget = self.budget(budget).await;
+        let slot = budget.place_and_slot(&self.slots).await;
+        Permit {
+            _slot: slot,
+            waited: asked.elapsed(),
+        }
+    }
+
+    /// Lets nobody send within this budget for so long; for an answer that says that there were too many requests.
+    /// Requests that are already under way are not held up. An earlier, longer closing stands.
+    pub async fn close(&self, budget: &BudgetKey, period: Duration) {
+        self.budget(budget).await.close(Instant::now(), period);
+    }
+
+    async fn budget(&self, key: &BudgetKey) -> Arc<RequestBudget> {
+        let new = async { Arc::new(RequestBudget::new(self.settings)) };
+        self.budgets.get_with_by_ref(key, new).await
+    }
+}
+
+/// How long an instance's state is kept, by what it is.
+struct TimeToLive;
+
+impl Expiry<(BudgetKey, String), DbInstance> for TimeToLive {
+    fn expire_after_create(
+        &self,
+        _key: &(BudgetKey, String),
+        instance: &DbInstance,
+        _now: std::time::Instant,
+    ) -> Option<Duration> {
+        Some(match instance.status {
+            InstanceStatus::Running if instance.obstacle().is_none() => RUNNING_IS_KEPT,
+            _ => ANY_OTHER_STATE_IS_KEPT,
+        })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use futures::{
+        FutureExt,
+        future::{join_all, pending},
+    };
+    use proptest::prelude::*;
+    use tokio::{sync::oneshot, task::yield_now};
+
+    use super::*;
+    use crate::rds::{
+        error::{RequestId, Transport},
+        identifier::Secrets,
+        response::Lock,
+    };
+
+    const PLENTY: u32 = 1_000_000;
+
+    fn limits(requests_per_second: u32, burst: u32, concurrency: u16) -> Limits {
+        Limits::new(LimitSettings {
+            requests_per_second: requests_per_second.try_into().unwrap(),
+            burst: burst.try_into().unwrap(),
+            concurrency: concurrency.try_into().unwrap(),
+        })
+    }
+
+    fn key(identity: &str, region: &str) -> BudgetKey {
+        BudgetKey {
+            identity: identity.into(),
+            region: region.parse().unwrap(),
+        }
+    }
+
+    fn instance(status: InstanceStatus, lock: Lock) -> DbInstance {
+        DbInstance {
+            status,
+            lock,
+            request_id: RequestId::new("1", &Secrets(&[])).unwrap(),
+        }
+    }
+
+    fn running() -> DbInstance {
+        instance(InstanceStatus::Running, Lock::Unlocked)
+    }
+
+    #[tokio::test]
+    async fn beyond_the_burst_the_rate_decides() {
+        let limits = limits(20, 5, 100);
+        let key = key("a", "cn-shanghai");
+        let start = Instant::now();
+        for _ in 0..15 {
+            drop(limits.permit(&key).await);
+        }
+        // Ten of them had to wait a twentieth of a second each; how much longer it took depends on the machine.
+        assert!(
+            start.elapsed() >= Duration::from_millis(490),
+            "{:?}",
+            start.elapsed()
+        );
+        assert!(limits.permit(&key).await.waited() > Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn budgets_do_not_share_their_rate_or_their_gate() {
+        let limits = limits(1, 1, 100);
+        let used = key("a", "cn-shanghai");
+        drop(limits.permit(&used).await);
+        limits.close(&used, Duration::from_secs(3600)).await;
+        assert!(limits.permit(&used).now_or_never().is_none());
+        for other in [key("b", "cn-shanghai"), key("a", "cn-beijing")] {
+            drop(limits.permit(&other).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_budget_lets_nobody_through_until_it_opens() {
+        let limits = limits(PLENTY, PLENTY, 100);
+        let key = key("a", "cn-shanghai");
+        let start = Instant::now();
+        limits.close(&key, Duration::from_millis(300)).await;
+        limits.close(&key, Duration::from_millis(10)).await;
+        let permit = limits.permit(&key).await;
+        assert!(start.elapsed() >= Duration::from_millis(300));
+        assert!(permit.waited() > Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_budget_that_closes_while_a_slot_is_waited_for_takes_no_slot() {
+        let limits = limits(PLENTY, PLENTY, 1);
+        let (closing, other) = (key("a", "cn-shanghai"), key("b", "cn-shanghai"));
+        let slot = limits.permit(&other).await;
+        let mut waiting = Box::pin(limits.permit(&closing));
+        assert!((&mut waiting).now_or_never().is_none());
+        limits.close(&closing, Duration::from_secs(3600)).await;
+        drop(slot);
+        assert!((&mut waiting).now_or_never().is_none(), "it is closed");
+        drop(limits.permit(&other).await);
+    }
+
+    #[tokio::test]
+    async fn there_are_never_more_at_once_than_slots() {
+        let limits = limits(PLENTY, PLENTY, 3);
+        let keys = [
+            key("a", "cn-shanghai"),
+            key("b", "cn-shanghai"),
+            key("c", "cn-beijing"),
+        ];
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        join_all((0..60).map(|n| {
+            let (limits, key, now, most) = (&limits, &keys[n % keys.len()], &now, &most);
+            async move {
+                let _permit = limits.permit(key).await;
+                most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                yield_now().await;
+                now.fetch_sub(1, SeqCst);
+            }
+        }))
+        .await;
+        assert_eq!(most.into_inner(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_budget_is_handed_out_in_the_order_of_asking() {
+        let limits = limits(200, 1, 100);
+        let key = key("a", "cn-shanghai");
+        let served = std::sync::Mutex::new(Vec::new());
+        join_all((0..10).map(|n| {
+            let (limits, key, served) = (&limits, &key, &served);
+            async move {
+                let _permit = limits.permit(key).await;
+                served.lock().unwrap().push(n);
+            }
+        }))
+        .await;
+        assert_eq!(served.into_inner().unwrap(), (0..10).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn an_instance_is_read_once_for_all_who_ask() {
+        let limits = limits(PLENTY, PLENTY, 1);
+        let key = key("a", "cn-shanghai");
+        let reads = AtomicUsize::new(0);
+        let answers = join_all((0..500).map(|_| {
+            limits.instance(&key, "rm-1", async {
+                let _permit = limits.permit(&key).await;
+                reads.fetch_add(1, SeqCst);
+                yield_now().await;
+                Ok(running())
+            })
+        }))
+        .await;
+        assert!(answers.iter().all(|answer| *answer == Ok(running())));
+        assert_eq!(reads.into_inner(), 1);
+    }
+
+    #[tokio::test]
+    async fn another_instance_or_identity_reads_for_itself() {
+        let limits = limits(PLENTY, PLENTY, 1);
+        let stopped = || instance(InstanceStatus::NotRunning("Stopped"), Lock::Unlocked);
+        let (one, other) = (key("a", "cn-shanghai"), key("b", "cn-shanghai"));
+        let read = |state: DbInstance| async { Ok(state) };
+        assert_eq!(
+            limits.instance(&one, "rm-1", read(running())).await,
+            Ok(running())
+        );
+        assert_eq!(
+            limits.instance(&one, "rm-2", read(stopped())).await,
+            Ok(stopped())
+        );
+        assert_eq!(
+            limits.instance(&other, "rm-1", read(stopped())).await,
+            Ok(stopped())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_instance_is_read_again() {
+        let limits = limits(PLENTY, PLENTY, 1);
+        let key = key("a", "cn-shanghai");
+        limits
+            .instance(&key, "rm-1", async { Ok(running()) })
+            .await
+            .unwrap();
+        limits.forget_instance(&key, "rm-1").await;
+        let stopped = instance(InstanceStatus::NotRunning("Stopped"), Lock::Unlocked);
+        let again = limits
+            .instance(&key, "rm-1", async { Ok(stopped.clone()) })
+            .await;
+        assert_eq!(again, Ok(stopped));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_to_all_who_wait_and_not_kept() {
+        let limits = limits(PLENTY, PLENTY, 1);
+        let key = key("a", "cn-shanghai");
+        let failure = CallError::Transport(Transport::Connect);
+        let (fail, failed) = oneshot::channel::<()>();
+        let first = limits.instance(&key, "rm-1", async {
+            failed.await.unwrap();
+            Err(failure.clone())
+        });
+        let second = limits.instance(&key, "rm-1", async { Ok(running()) });
+        let ask = async {
+            yield_now().await;
+            fail.send(()).unwrap();
+        };
+        let (first, second, ()) = tokio::join!(first, second, ask);
+        assert_eq!((first, second), (Err(failure.clone()), Err(failure)));
+        assert_eq!(
+            limits.instance(&key, "rm-1", async { Ok(running()) }).await,
+            Ok(running())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_gives_up_leaves_the_read_to_the_next() {
+        let limits = limits(PLENTY, PLENTY, 1);
+        let key = key("a", "cn-shanghai");
+        let mut gives_up = Box::pin(limits.instance(&key, "rm-1", pending()));
+        assert!((&mut gives_up).now_or_never().is_none());
+        let mut next = Box::pin(limits.instance(&key, "rm-1", async { Ok(running()) }));
+        assert!((&mut next).now_or_never().is_none());
+        drop(gives_up);
+        assert_eq!(next.await, Ok(running()));
+    }
+
+    /// The whole order, by many at once, with one slot: if anybody waited for what comes earlier, this would not end.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_order_does_not_deadlock() {
+        let limits = Arc::new(limits(PLENTY, PLENTY, 1));
+        let tasks = (0..200).map(|n| {
+            let limits = Arc::clone(&limits);
+            tokio::spawn(async move {
+                let key = key(["a", "b"][n % 2], "cn-shanghai");
+                let instance_id = format!("rm-{}", n % 5);
+                let _turn = limits.turn(&instance_id).await;
+                let state = limits
+                    .instance(&key, &instance_id, async {
+                        let _permit = limits.permit(&key).await;
+                        yield_now().await;
+                        Ok(running())
+                    })
+                    .await;
+                assert_eq!(state, Ok(running()));
+                let _permit = limits.permit(&key).await;
+                if n % 10 == 0 {
+                    limits.close(&key, Duration::from_millis(1)).await;
+                    limits.forget_instance(&key, &instance_id).await;
+                }
+                yield_now().await;
+            })
+        });
+        for task in join_all(tasks).await {
+            task.unwrap();
+        }
+    }
+
+    #[test]
+    fn only_a_usable_instance_is_kept_for_long() {
+        let kept = |state: &DbInstance| {
+            let key = (key("a", "cn-shanghai"), "rm-1".to_owned());
+            TimeToLive.expire_after_create(&key, state, std::time::Instant::now())
+        };
+        assert_eq!(kept(&running()), Some(RUNNING_IS_KEPT));
+        for state in [
+            instance(InstanceStatus::Running, Lock::Locked("ManualLock")),
+            instance(InstanceStatus::NotRunning("Rebooting"), Lock::Unlocked),
+            instance(InstanceStatus::Unknown, Lock::Unlocked),
+            instance(InstanceStatus::Gone, Lock::Unlocked),
+        ] {
+            assert_eq!(kept(&state), Some(ANY_OTHER_STATE_IS_KEPT));
+        }
+    }
+
+    proptest! {
+        /// Whoever asks and gives up while waiting takes nothing along: the others still get all slots.
+        #[test]
+        fn giving_up_loses_no_slot(give_up in proptest::collection::vec(any::<bool>(), 1..30)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.block_on(async {
+                let limits = limits(PLENTY, PLENTY, 2);
+                let key = key("a", "cn-shanghai");
+                let held = [limits.permit(&key).await, limits.permit(&key).await];
+                let mut waiting = Vec::new();
+                for gives_up in give_up {
+                    let mut asks = Box::pin(limits.permit(&key));
+                    assert!((&mut asks).now_or_never().is_none());
+                    if !gives_up {
+                        waiting.push(asks);
+                    }
+                }
+                drop(held);
+                for permit in waiting {
+                    drop(permit.await);
+                }
+                assert_eq!(limits.slots.available_permits(), 2);
+            });
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Client of the `ApsaraDB` RDS `OpenAPI` (product `Rds`, version `2014-08-15`): the three actions that this operator needs.
+//!
+//! A request is signed by [`signature`], sent by [`client`] to an [`endpoint`], and answered by a [`response`]
+//! or an [`error`], whose class comes from the one table in [`classification`]. [`limit`] holds what all callers
+//! share. Nothing here knows Kubernetes.
+//!
+//! No password leaves this module but in the body of a TLS-protected request: errors keep nothing that the cloud
+//! wrote, except identifiers that [`identifier`] found harmless.
+
+pub mod classification;
+pub mod client;
+pub mod credentials;
+pub mod endpoint;
+pub mod error;
+pub mod identifier;
+pub mod limit;
+pub mod password;
+pub mod response;
+pub mod signature;

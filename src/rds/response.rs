@@ -1,0 +1,501 @@
+//! What RDS' answers mean: read leniently, believed conservatively.
+//!
+//! RDS is loose with JSON types (a number here, a string there), and new states appear without notice. So nothing
+//! that is unknown fails to parse, and nothing that is unknown counts as good.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{
+    error::{CallError, Class, Reason, Refusal, RequestId},
+    identifier::Secrets,
+};
+
+/// States that RDS documents, or that its official Terraform provider knows, other than `Running`, `Deleting` and
+/// `Released`. Source: <https://www.alibabacloud.com/help/doc-detail/26315.html>.
+const KNOWN_STATES: &[&str] = &[
+    "Creating",
+    "Rebooting",
+    "Stopping",
+    "Stopped",
+    "DBInstanceClassChanging",
+    "TRANSING",
+    "EngineVersionUpgrading",
+    "TransingToOthers",
+    "GuardDBInstanceCreating",
+    "Restoring",
+    "Importing",
+    "ImportingFromOthers",
+    "DBInstanceNetTypeChanging",
+    "GuardSwitching",
+    "INS_CLONING",
+    "CONFIG_ENCRYPTING",
+    "SSL_MODIFYING",
+    "TDE_MODIFYING",
+    "NET_DELETING",
+];
+
+/// Lock modes that RDS documents, other than `Unlock`.
+const KNOWN_LOCKS: &[&str] = &[
+    "ManualLock",
+    "LockByExpiration",
+    "LockByRestoration",
+    "LockByDiskQuota",
+    "LockReadInstanceByDiskQuota",
+];
+
+/// Most accounts on one page of `DescribeAccounts`.
+pub(super) const ACCOUNTS_PER_PAGE: &str = "200";
+const FULL_PAGE: usize = 200;
+
+/// Longer than this the cloud never asks to wait; the official SDKs cap it alike.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
+/// What an instance is like, as far as it matters for changing its accounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DbInstance {
+    /// `DBInstanceStatus`.
+    pub status: InstanceStatus,
+    /// `LockMode`.
+    pub lock: Lock,
+    /// RDS' name for the request that told it.
+    pub request_id: RequestId,
+}
+
+/// An instance's state. Only names that are known are kept, since they are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InstanceStatus {
+    /// Usable.
+    Running,
+    /// A documented state that is expected to end.
+    NotRunning(&'static str),
+    /// Any other text, or none.
+    Unknown,
+    /// Deleting, released, or not listed.
+    Gone,
+}
+
+/// Whether an instance is locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lock {
+    /// Not locked; also if the answer does not say.
+    Unlocked,
+    /// Locked, for this documented reason.
+    Locked(&'static str),
+    /// Locked for a reason that is not documented.
+    LockedOtherwise,
+}
+
+/// An account's state, as `DescribeAccounts` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AccountStatus {
+    /// Usable, and done with its last change.
+    Available,
+    /// Not usable (yet).
+    Unavailable,
+    /// Locked by somebody.
+    Locked,
+    /// Another state, or the list does not tell.
+    Unknown,
+    /// The instance has no such account.
+    Missing,
+}
+
+impl DbInstance {
+    /// What keeps accounts from being changed, if anything does.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<(Class, Reason)> {
+        match (self.status, self.lock) {
+            (InstanceStatus::Gone, _) => Some((Class::PersonNeeded, Reason::InstanceNotFound)),
+            (InstanceStatus::NotRunning(_) | InstanceStatus::Unknown, _) => {
+                Some((Class::InstanceBusy, Reason::InstanceNotRunning))
+            }
+            (InstanceStatus::Running, Lock::Unlocked) => None,
+            (InstanceStatus::Running, _) => Some((Class::InstanceBusy, Reason::InstanceLocked)),
+        }
+    }
+}
+
+impl fmt::Display for InstanceStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "Running",
+            Self::NotRunning(name) => name,
+            Self::Unknown => "an unknown state",
+            Self::Gone => "deleted",
+        })
+    }
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unlocked => "Unlock",
+            Self::Locked(name) => name,
+            Self::LockedOtherwise => "an unknown lock",
+        })
+    }
+}
+
+/// An answer as it came.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// From [`time_left`].
+    pub(super) time_left: Option<Duration>,
+    /// Zeroed: an error's message can hold the password.
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+impl Answer {
+    /// The request id of an answer that says yes.
+    ///
+    /// A yes without one is not believed: it may come from something on the way, and then what RDS did is unknown.
+    pub(super) fn accepted(&self, secrets: &Secrets<'_>) -> Result<RequestId, CallError> {
+        let envelope = self.envelope().ok_or_else(|| self.unreadable())?;
+        let request_id = envelope.request_id.as_ref().map(|text| text.as_str());
+        match envelope.code {
+            Some(code) if !code.is_empty() => Err(CallError::Refused(Refusal::new(
+                &code,
+                request_id,
+                self.status,
+                self.time_left,
+                secrets,
+            ))),
+            _ if (200..300).contains(&self.status) => request_id
+                .and_then(|text| RequestId::new(text, secrets))
+                .ok_or_else(|| self.unreadable()),
+            _ => Err(self.unreadable()),
+        }
+    }
+
+    /// Reads an answer to `DescribeDBInstanceAttribute`.
+    pub(super) fn db_instance(
+        &self,
+        instance_id: &str,
+        secrets: &Secrets<'_>,
+    ) -> Result<DbInstance, CallError> {
+        let request_id = self.accepted(secrets)?;
+        let instances = self.list("/Items/DBInstanceAttribute")?;
+        let (status, lock) = if instances.is_empty() {
+            (InstanceStatus::Gone, Lock::Unlocked)
+        } else {
+            let of_this_instance = |attributes: &&Value| {
+                text_of(attributes, "DBInstanceId").is_none_or(|id| id == instance_id)
+            };
+            let attributes = instances
+                .iter()
+                .find(of_this_instance)
+                .ok_or_else(|| self.unreadable())?;
+            (
+                instance_status(text_of(attributes, "DBInstanceStatus")),
+                lock(text_of(attributes, "LockMode")),
+            )
+        };
+        Ok(DbInstance {
+            status,
+            lock,
+            request_id,
+        })
+    }
+
+    /// Reads an answer to `DescribeAccounts`.
+    pub(super) fn account(
+        &self,
+        account_name: &str,
+        secrets: &Secrets<'_>,
+    ) -> Result<AccountStatus, CallError> {
+        self.accepted(secrets)?;
+        let accounts = self.list("/Accounts/DBInstanceAccount")?;
+        // How the API's own filter by name compares is not documented.
+        let account = accounts
+            .iter()
+            .find(|account| text_of(account, "AccountName") == Some(account_name));
+        Ok(
+            match account.map(|account| text_of(account, "AccountStatus")) {
+                Some(Some("Available")) => AccountStatus::Available,
+                Some(Some("Unavailable")) => AccountStatus::Unavailable,
+                Some(Some("Lock")) => AccountStatus::Locked,
+                None if accounts.len() < FULL_PAGE => AccountStatus::Missing,
+                Some(_) | None => AccountStatus::Unknown,
+            },
+        )
+    }
+
+    fn envelope(&self) -> Option<Envelope> {
+        // Serde would also take a list for a structure.
+        let object = self.body.trim_ascii_start().starts_with(b"{");
+        object
+            .then(|| serde_json::from_slice(&self.body).ok())
+            .flatten()
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<Value>, CallError> {
+        let mut answer: Value =
+            serde_json::from_slice(&self.body).map_err(|_| self.unreadable())?;
+        match answer.pointer_mut(path).map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Err(self.unreadable()),
+        }
+    }
+
+    fn unreadable(&self) -> CallError {
+        CallError::Unreadable {
+            status: self.status,
+        }
+    }
+}
+
+/// The longest `TimeLeft` (milliseconds) of rate-limit headers such as `Limit:1,Remain:0,TimeLeft:2000,Reset:1234`.
+pub(super) fn time_left<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Duration> {
+    headers
+        .flat_map(|header| header.split(','))
+        .filter_map(|field| field.split_once(':'))
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("TimeLeft"))
+        .filter_map(|(_, value)| value.trim().parse().ok())
+        .max()
+        .filter(|milliseconds| *milliseconds > 0)
+        .map(|milliseconds| Duration::from_millis(milliseconds).min(LONGEST_WAIT))
+}
+
+/// What answers have in common. The rest is skipped without being copied, messages above all.
+#[derive(Deserialize)]
+struct Envelope {
+    // Some gateways write the names in lower case; the official SDKs take both.
+    #[serde(rename = "Code", alias = "code", default, deserialize_with = "loose")]
+    code: Option<Zeroizing<String>>,
+    #[serde(
+        rename = "RequestId",
+        alias = "requestId",
+        default,
+        deserialize_with = "loose"
+    )]
+    request_id: Option<Zeroizing<String>>,
+}
+
+fn loose<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Zeroizing<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Loose {
+        Text(String),
+        Number(serde_json::Number),
+        Neither(IgnoredAny),
+    }
+    Ok(match Loose::deserialize(deserializer)? {
+        Loose::Text(text) => Some(Zeroizing::new(text)),
+        Loose::Number(number) => Some(Zeroizing::new(number.to_string())),
+        Loose::Neither(IgnoredAny) => None,
+    })
+}
+
+fn text_of<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.get(name)?.as_str()
+}
+
+fn instance_status(text: Option<&str>) -> InstanceStatus {
+    match text {
+        Some("Running") => InstanceStatus::Running,
+        Some("Deleting" | "Released") => InstanceStatus::Gone,
+        other => {
+            find(KNOWN_STATES, other).map_or(InstanceStatus::Unknown, InstanceStatus::NotRunning)
+        }
+    }
+}
+
+fn lock(text: Option<&str>) -> Lock {
+    match text {
+        None | Some("" | "Unlock") => Lock::Unlocked,
+        other => find(KNOWN_LOCKS, other).map_or(Lock::LockedOtherwise, Lock::Locked),
+    }
+}
+
+fn find(names: &[&'static str], text: Option<&str>) -> Option<&'static str> {
+    names.iter().copied().find(|name| Some(*name) == text)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD";
+    const NO_SECRETS: Secrets<'static> = Secrets(&[]);
+
+    fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
+        Answer {
+            status,
+            time_left: None,
+            body: Zeroizing::new(body.as_ref().to_vec()),
+        }
+    }
+
+    fn instance(attributes: &Value) -> Result<DbInstance, CallError> {
+        let body = json!({"RequestId": ID, "Items": {"DBInstanceAttribute": attributes}});
+        answer(200, body.to_string()).db_instance("rm-1", &NO_SECRETS)
+    }
+
+    #[rstest]
+    #[case(json!([{"DBInstanceStatus": "Running", "LockMode": "Unlock"}]), None)]
+    #[case(json!([{"DBInstanceId": "rm-1", "DBInstanceStatus": "Running"}]), None)]
+    #[case(json!([{"DBInstanceStatus": "Running", "LockMode": null, "Port": 3306}]), None)]
+    #[case(json!([{"DBInstanceStatus": "Running", "LockMode": "", "Port": "3306"}]), None)]
+    #[case(json!([{"DBInstanceId": "rm-2", "DBInstanceStatus": "Stopped"}, {"DBInstanceId": "rm-1", "DBInstanceStatus": "Running"}]), None)]
+    #[case(json!([{"DBInstanceStatus": "Running", "LockMode": "LockByDiskQuota"}]), Some((Class::InstanceBusy, Reason::InstanceLocked)))]
+    #[case(json!([{"DBInstanceStatus": "Running", "LockMode": "NewLock"}]), Some((Class::InstanceBusy, Reason::InstanceLocked)))]
+    #[case(json!([{"DBInstanceStatus": "Rebooting", "LockMode": "ManualLock"}]), Some((Class::InstanceBusy, Reason::InstanceNotRunning)))]
+    #[case(json!([{"DBInstanceStatus": "running"}]), Some((Class::InstanceBusy, Reason::InstanceNotRunning)))]
+    #[case(json!([{"DBInstanceStatus": 1}]), Some((Class::InstanceBusy, Reason::InstanceNotRunning)))]
+    #[case(json!([{}]), Some((Class::InstanceBusy, Reason::InstanceNotRunning)))]
+    #[case(json!([{"DBInstanceStatus": "Deleting"}]), Some((Class::PersonNeeded, Reason::InstanceNotFound)))]
+    #[case(json!([{"DBInstanceStatus": "Released"}]), Some((Class::PersonNeeded, Reason::InstanceNotFound)))]
+    #[case(json!([]), Some((Class::PersonNeeded, Reason::InstanceNotFound)))]
+    fn instances(#[case] attributes: Value, #[case] obstacle: Option<(Class, Reason)>) {
+        assert_eq!(instance(&attributes).unwrap().obstacle(), obstacle);
+    }
+
+    #[rstest]
+    #[case(json!(null))]
+    #[case(json!({"DBInstanceStatus": "Running"}))]
+    #[case(json!("Running"))]
+    #[case(json!([{"DBInstanceId": "rm-2", "DBInstanceStatus": "Running"}]))]
+    fn answers_about_nothing_are_not_believed(#[case] attributes: Value) {
+        assert_eq!(
+            instance(&attributes),
+            Err(CallError::Unreadable { status: 200 })
+        );
+    }
+
+    #[test]
+    fn states_are_shown_by_known_names_only() {
+        let shown = |state: &str, lock: &str| {
+            let instance =
+                instance(&json!([{"DBInstanceStatus": state, "LockMode": lock}])).unwrap();
+            format!("{}, {}", instance.status, instance.lock)
+        };
+        assert_eq!(
+            shown("TRANSING", "LockByExpiration"),
+            "TRANSING, LockByExpiration"
+        );
+        assert_eq!(
+            shown("<script>", "Secret12word"),
+            "an unknown state, an unknown lock"
+        );
+        assert_eq!(shown("Released", "Unlock"), "deleted, Unlock");
+    }
+
+    #[rstest]
+    #[case(json!([{"AccountName": "app", "AccountStatus": "Available", "PrivExceeded": 0}]), AccountStatus::Available)]
+    #[case(json!([{"AccountName": "app2", "AccountStatus": "Available"}, {"AccountName": "app", "AccountStatus": "Unavailable"}]), AccountStatus::Unavailable)]
+    #[case(json!([{"AccountName": "app", "AccountStatus": "Lock"}]), AccountStatus::Locked)]
+    #[case(json!([{"AccountName": "app", "AccountStatus": "Resetting"}]), AccountStatus::Unknown)]
+    #[case(json!([{"AccountName": "app"}]), AccountStatus::Unknown)]
+    #[case(json!([{"AccountName": "APP", "AccountStatus": "Available"}]), AccountStatus::Missing)]
+    #[case(json!([]), AccountStatus::Missing)]
+    #[case(json!(vec![json!({"AccountName": "other"}); FULL_PAGE]), AccountStatus::Unknown)]
+    fn account_states(#[case] accounts: Value, #[case] status: AccountStatus) {
+        let body = json!({"RequestId": ID, "Accounts": {"DBInstanceAccount": accounts}});
+        assert_eq!(
+            answer(200, body.to_string()).account("app", &NO_SECRETS),
+            Ok(status)
+        );
+    }
+
+    #[test]
+    fn a_page_is_as_long_as_was_asked_for() {
+        assert_eq!(ACCOUNTS_PER_PAGE, FULL_PAGE.to_string());
+    }
+
+    #[rstest]
+    #[case(format!(r#"{{"RequestId":"{ID}"}}"#), ID)]
+    #[case(format!(r#" {{"requestId":"{ID}","Code":""}}"#), ID)]
+    #[case(r#"{"RequestId":42,"Extra":[{}]}"#.to_owned(), "42")]
+    fn a_yes_has_a_request_id(#[case] body: String, #[case] id: &str) {
+        assert_eq!(
+            answer(200, body).accepted(&NO_SECRETS).unwrap().as_str(),
+            id
+        );
+    }
+
+    #[rstest]
+    #[case(200, "")]
+    #[case(200, "OK")]
+    #[case(200, "{}")]
+    #[case(200, r#"{"RequestId":null}"#)]
+    #[case(200, r#"{"RequestId":"not an id"}"#)]
+    #[case(200, r#"["D4D4BE8A", "D4D4BE8A"]"#)]
+    #[case(200, r#"{"RequestId":"1","RequestId":"2"}"#)]
+    #[case(
+        200,
+        "<ResetAccountPasswordResponse><RequestId>1</RequestId></ResetAccountPasswordResponse>"
+    )]
+    #[case(302, r#"{"RequestId":"1"}"#)]
+    #[case(403, "<html>blocked by the proxy</html>")]
+    #[case(502, "Bad Gateway")]
+    #[case(500, r#"{"RequestId":"1"}"#)]
+    fn anything_else_is_not_believed(#[case] status: u16, #[case] body: &str) {
+        assert_eq!(
+            answer(status, body).accepted(&NO_SECRETS),
+            Err(CallError::Unreadable { status })
+        );
+    }
+
+    #[rstest]
+    #[case(r#"{"Code":"Throttling.User","Message":"m","RequestId":"R-1"}"#)]
+    #[case(r#"{"code":"Throttling.User","message":"m","requestId":"R-1","AccessDeniedDetail":{}}"#)]
+    fn a_no_has_code_id_and_time_left(#[case] body: &str) {
+        let mut answer = answer(429, body);
+        answer.time_left = Some(Duration::from_secs(3));
+        let error = answer.accepted(&NO_SECRETS).unwrap_err();
+        assert_eq!(error.code().unwrap().as_str(), "Throttling.User");
+        assert_eq!(error.request_id().unwrap().as_str(), "R-1");
+        assert_eq!(error.status(), Some(429));
+        assert_eq!(error.class(), Class::Throttled);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+    }
+
+    #[rstest]
+    #[case(&["Limit:1,Remain:0,TimeLeft:2000,Reset:1234"], Some(2000))]
+    #[case(&["TimeLeft:10", "Remain:0, timeleft: 30"], Some(30))]
+    #[case(&["TimeLeft:500000"], Some(120_000))]
+    #[case(&["TimeLeft:0"], None)]
+    #[case(&["TimeLeft:-1", "TimeLeft:soon", "TimeLeft", ""], None)]
+    #[case(&[], None)]
+    fn rate_limit_headers(#[case] headers: &[&str], #[case] milliseconds: Option<u64>) {
+        assert_eq!(
+            time_left(headers.iter().copied()),
+            milliseconds.map(Duration::from_millis)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics_or_leaks(
+            status in 100..600_u16,
+            body in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..200),
+                r#"\{"(Code|Message|RequestId|Items|Accounts)": ?("[A-Za-z.]{0,9}Secret12word[A-Za-z0-9.-]{0,9}"|[0-9]{1,9}|\[\]|null),"(Code|RequestId)":"[ -~]{0,12}secret12WORD"\}"#.prop_map(String::into_bytes),
+            ],
+        ) {
+            let secrets = Secrets(&["Secret12word"]);
+            let answer = answer(status, body);
+            let shown = format!(
+                "{:?} {:?} {:?}",
+                answer.accepted(&secrets),
+                answer.db_instance("rm-1", &secrets),
+                answer.account("app", &secrets)
+            );
+            prop_assert!(!shown.to_lowercase().contains("secret12word"));
+            if let Err(error) = answer.accepted(&secrets) {
+                prop_assert!(!error.to_string().to_lowercase().contains("secret12word"));
+            }
+        }
+    }
+}
