@@ -85,12 +85,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// `code` and `request_id` are as the cloud wrote them; `secrets` is what the request held.
+    /// `code` and `request_id` are as the cloud wrote them; `secrets` is what the request held,
+    /// `time_left` what the rate-limit headers say.
     pub(super) fn new(
         code: &str,
         request_id: Option<&str>,
         status: u16,
-        retry_after: Option<Duration>,
+        time_left: Option<Duration>,
         secrets: &Secrets<'_>,
     ) -> Self {
         let unknown = if (500..600).contains(&status) {
@@ -98,12 +99,14 @@ impl Refusal {
         } else {
             &UNKNOWN_REFUSAL
         };
+        let entry = classification::find(code).unwrap_or(unknown);
         Self {
             code: Code::new(code, secrets),
-            entry: classification::find(code).unwrap_or(unknown),
+            entry,
             request_id: request_id.and_then(|text| RequestId::new(text, secrets)),
             status,
-            retry_after,
+            // Rate-limit headers may come with any answer, and then tell of a limit that was not reached.
+            retry_after: time_left.filter(|_| entry.class == Class::Throttled),
         }
     }
 }
@@ -295,6 +298,15 @@ mod tests {
     #[case("SignatureDoesNotMatch", false)]
     fn stale_credentials(#[case] code: &str, #[case] rejected: bool) {
         assert_eq!(refused(code, 400).credentials_rejected(), rejected);
+    }
+
+    #[rstest]
+    #[case("Throttling.User", Some(Duration::from_secs(2)))]
+    #[case("InternalError", None)]
+    fn only_throttling_says_when_to_come_back(#[case] code: &str, #[case] after: Option<Duration>) {
+        let time_left = Some(Duration::from_secs(2));
+        let error = CallError::Refused(Refusal::new(code, None, 400, time_left, &Secrets(&[])));
+        assert_eq!(error.retry_after(), after);
     }
 
     #[test]

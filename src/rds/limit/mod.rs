@@ -38,7 +38,10 @@ const RUNNING_IS_KEPT: Duration = Duration::from_secs(3);
 /// that ask at once.
 const ANY_OTHER_STATE_IS_KEPT: Duration = Duration::from_secs(1);
 
-/// A budget that nobody used for so long is forgotten; by then every gate (120 seconds at most) is open again.
+/// A budget is never closed for longer; the longest wait that the cloud asks for.
+const LONGEST_CLOSING: Duration = Duration::from_secs(120);
+
+/// A budget that nobody used for so long is forgotten; by then its gate is open again.
 const IDLE_BUDGET_IS_KEPT: Duration = Duration::from_secs(600);
 
 /// How much is allowed.
@@ -153,9 +156,11 @@ impl Limits {
     }
 
     /// Lets nobody send within this budget for so long; for an answer that says that there were too many requests.
-    /// Requests that are already under way are not held up. An earlier, longer closing stands.
+    /// Two minutes at most; requests that are already under way are not held up; an earlier closing that ends later stands.
     pub async fn close(&self, budget: &BudgetKey, period: Duration) {
-        self.budget(budget).await.close(Instant::now(), period);
+        self.budget(budget)
+            .await
+            .close(Instant::now(), period.min(LONGEST_CLOSING));
     }
 
     async fn budget(&self, key: &BudgetKey) -> Arc<RequestBudget> {
