@@ -9,11 +9,7 @@
 mod budget;
 mod turn;
 
-use std::{
-    num::{NonZeroU16, NonZeroU32},
-    sync::Arc,
-    time::Duration,
-};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use moka::{Expiry, future::Cache};
 use tokio::{
@@ -38,6 +34,9 @@ const RUNNING_IS_KEPT: Duration = Duration::from_secs(3);
 /// that ask at once.
 const ANY_OTHER_STATE_IS_KEPT: Duration = Duration::from_secs(1);
 
+const SMALLEST_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
+const LARGEST_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
+
 /// A budget is never closed for longer; the longest wait that the cloud asks for.
 const LONGEST_CLOSING: Duration = Duration::from_secs(120);
 
@@ -52,7 +51,20 @@ pub struct LimitSettings {
     /// Requests at once after a pause, for each budget.
     pub burst: NonZeroU32,
     /// Requests under way at any time, over all budgets.
-    pub concurrency: NonZeroU16,
+    pub concurrency: NonZeroU32,
+}
+
+impl LimitSettings {
+    /// The burst follows from the rate: a second's worth, but at least the three calls that one rotation takes, so that
+    /// a single one never waits, and never so many that they look like a flood.
+    #[must_use]
+    pub fn new(requests_per_second: NonZeroU32, concurrency: NonZeroU32) -> Self {
+        Self {
+            requests_per_second,
+            burst: requests_per_second.clamp(SMALLEST_BURST, LARGEST_BURST),
+            concurrency,
+        }
+    }
 }
 
 /// Names a request budget: RDS counts requests for each cloud account with all its users and roles, and here each region
@@ -94,12 +106,13 @@ impl Limits {
     /// Nothing used, all gates open.
     #[must_use]
     pub fn new(settings: LimitSettings) -> Self {
+        let slots = usize::try_from(settings.concurrency.get()).unwrap_or(usize::MAX);
         Self {
             settings,
             turns: Turns::default(),
             budgets: Cache::builder().time_to_idle(IDLE_BUDGET_IS_KEPT).build(),
             instances: Cache::builder().expire_after(TimeToLive).build(),
-            slots: Arc::new(Semaphore::new(settings.concurrency.get().into())),
+            slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -207,7 +220,7 @@ mod tests {
 
     const PLENTY: u32 = 1_000_000;
 
-    fn limits(requests_per_second: u32, burst: u32, concurrency: u16) -> Limits {
+    fn limits(requests_per_second: u32, burst: u32, concurrency: u32) -> Limits {
         Limits::new(LimitSettings {
             requests_per_second: requests_per_second.try_into().unwrap(),
             burst: burst.try_into().unwrap(),
@@ -232,6 +245,23 @@ mod tests {
 
     fn running() -> DbInstance {
         instance(InstanceStatus::Running, Lock::Unlocked)
+    }
+
+    #[test]
+    fn a_burst_is_enough_for_one_rotation_and_no_flood() {
+        for (rate, burst) in [(1, 3), (3, 3), (7, 7), (10, 10), (5000, 10)] {
+            let settings = LimitSettings::new(rate.try_into().unwrap(), NonZeroU32::MIN);
+            assert_eq!(
+                (settings.requests_per_second.get(), settings.burst.get()),
+                (rate, burst)
+            );
+        }
+    }
+
+    #[test]
+    fn any_concurrency_is_taken() {
+        let limits = limits(1, 1, u32::MAX);
+        assert!(limits.slots.available_permits() > 1_000_000);
     }
 
     #[tokio::test]
