@@ -1,0 +1,174 @@
+//! The status: what was done, what is in the way, and when the next try is.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DatabaseAccountPassword, Target};
+
+/// How many entries `history` keeps: enough to see a bad night, small enough not to matter in etcd.
+pub const HISTORY_LIMIT: usize = 10;
+
+/// What the operator knows about a `DatabaseAccountPassword`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseAccountPasswordStatus {
+    /// The generation of the spec that this status speaks of; -1 before the operator has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Ready, SecretReady, InstanceReady and PasswordSynced; Reconciling, Stalled and Suspended only while they are true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+
+    /// The last successful reset: what Ready rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reset: Option<Reset>,
+
+    /// The newest try while it is not a success; gone after one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempt: Option<Attempt>,
+
+    /// Since when the value in the Secret, or a request, has not been applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_since: Option<Time>,
+
+    /// The last 10 finished tries, newest first. A try that ended like the one before it replaces that one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub history: Vec<FinishedTry>,
+
+    /// The value of the annotation `rds.password-operator.dev/requested-at` that the last reset carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_request: Option<String>,
+}
+
+/// Why a reset was made.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// The resource had never been reset.
+    Created,
+    /// The Secret's value differs from the one that was applied.
+    SecretChanged,
+    /// The resource names another instance or account than the one that was reset.
+    SpecChanged,
+    /// The annotation `rds.password-operator.dev/requested-at` has a new value.
+    Requested,
+    /// Two operator processes reset this account at the same time, so the order of the two is unknown and the value is sent again.
+    Overlapped,
+}
+
+/// A reset that RDS accepted.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Reset {
+    /// When RDS accepted it.
+    pub time: Time,
+    /// RDS' `RequestId` of the call.
+    pub request_id: String,
+    /// Why the reset was made.
+    pub trigger: Trigger,
+    /// The instance that was reset (`DBInstanceId`).
+    pub instance_id: String,
+    /// The account that was reset (`AccountName`).
+    pub account_name: String,
+    /// Which version of the Secret held the value.
+    pub secret: SecretVersion,
+    /// A keyed fingerprint of the value. Absent where the value has to be sent again, because another reset may have come after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<StoredFingerprint>,
+}
+
+impl Reset {
+    /// Whether this was a reset of `target`.
+    #[must_use]
+    pub fn is_of(&self, target: &Target) -> bool {
+        self.instance_id == target.instance_id && self.account_name == target.account_name
+    }
+}
+
+/// A version of one key of a Secret. It tells when to look, never whether the value differs.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretVersion {
+    /// `metadata.uid` of the Secret.
+    pub uid: String,
+    /// `metadata.resourceVersion` of the Secret.
+    pub resource_version: String,
+    /// The key of its `data`.
+    pub key: String,
+}
+
+/// A message authentication code of an account and its password. The key is in a Secret of the operator's own namespace, so
+/// that the value cannot be guessed from it.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredFingerprint {
+    /// Which key made it.
+    pub key_id: String,
+    /// The first 128 bits of the HMAC-SHA-256, in base64.
+    pub mac: String,
+}
+
+/// A try that was not a success.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// When it ended.
+    pub time: Time,
+    /// How many tries in a row have failed for this value, spec and request.
+    #[schemars(with = "i32", range(min = 1))]
+    pub failures: u32,
+    /// The cloud API's error code, where it gave a usable one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The cloud API's `RequestId`, which Alibaba Cloud's support asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// No try before this time, unless the value, the spec or the request changes.
+    pub next_time: Time,
+    /// The generation of the spec that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// The value of the `requested-at` annotation that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// The keyed fingerprint of the value that was tried.
+    pub fingerprint: StoredFingerprint,
+}
+
+/// How a finished try ended: `Reset`, or the reason of the condition that it led to.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct TryOutcome(pub String);
+
+/// One entry of the history.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct FinishedTry {
+    /// When it ended.
+    pub time: Time,
+    /// Why it was made.
+    pub trigger: Trigger,
+    /// `Reset`, or the reason of the condition that it led to.
+    pub outcome: TryOutcome,
+    /// The cloud API's error code, where it gave a usable one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The cloud API's `RequestId`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl DatabaseAccountPassword {
+    /// The last reset, if it was of the account that the spec names now.
+    #[must_use]
+    pub fn last_reset_of_target(&self) -> Option<&Reset> {
+        self.status
+            .as_ref()?
+            .last_reset
+            .as_ref()
+            .filter(|reset| reset.is_of(&self.spec.target()))
+    }
+}

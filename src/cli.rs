@@ -1,0 +1,216 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::leader::Timings;
+use crate::rds::endpoint::{Endpoint, Network, Region};
+
+/// Carries changed passwords from Kubernetes Secrets into the accounts of Alibaba Cloud `ApsaraDB` RDS instances.
+#[derive(Debug, Parser)]
+#[command(name = "rds-password-operator", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator.
+    Run(Box<RunArguments>),
+    /// Print the CustomResourceDefinition.
+    Crd,
+}
+
+/// How to run the operator.
+#[derive(Debug, clap::Args)]
+pub struct RunArguments {
+    /// Region of the RDS instances whose resource names none, for example cn-shanghai.
+    #[arg(long, env = "ALIBABA_CLOUD_REGION_ID")]
+    pub region: Region,
+
+    /// Endpoint to call instead of the region's own: https://HOST, or http://HOST for a loopback address.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_ENDPOINT")]
+    pub rds_endpoint: Option<Endpoint>,
+
+    /// Whether to call a region's public endpoint or the one inside a VPC.
+    #[arg(
+        long,
+        env = "RDS_PASSWORD_OPERATOR_RDS_NETWORK",
+        default_value = "public",
+        value_name = "public|vpc"
+    )]
+    pub rds_network: Network,
+
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(
+        long,
+        env = "RDS_PASSWORD_OPERATOR_LISTEN",
+        default_value = "0.0.0.0:8080"
+    )]
+    pub listen: SocketAddr,
+
+    /// Namespace of the lease and of the fingerprint key; the kubeconfig's by default.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Namespace to watch; may be given more than once. All by default.
+    #[arg(
+        long = "watch-namespace",
+        env = "RDS_PASSWORD_OPERATOR_WATCH_NAMESPACE",
+        value_name = "NAMESPACE",
+        value_delimiter = ','
+    )]
+    pub watch_namespaces: Vec<String>,
+
+    /// How many cloud calls may be under way at once.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_CONCURRENCY", default_value = "16")]
+    pub concurrency: NonZeroU16,
+
+    /// How many cloud calls a second, for each cloud account and region.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_QPS", default_value = "10")]
+    pub rds_qps: NonZeroU32,
+
+    /// How log lines are written.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// How much is logged. No level opens the output of the libraries underneath.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_LOG_LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+
+    /// Work without a lease: only where there can never be a second process.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_NO_LEADER_ELECTION")]
+    pub no_leader_election: bool,
+
+    /// How long the other replicas wait for the leader's renewal before one takes over.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_LEASE_DURATION", default_value = "15s", value_parser = duration)]
+    pub lease_duration: Duration,
+
+    /// How long the leader tries to renew its lease before it gives up; shorter than the lease.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_LEASE_RENEW_DEADLINE", default_value = "10s", value_parser = duration)]
+    pub lease_renew_deadline: Duration,
+
+    /// How often the lease is renewed, or looked at; shorter than the renew deadline.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_LEASE_RETRY_PERIOD", default_value = "2s", value_parser = duration)]
+    pub lease_retry_period: Duration,
+
+    /// How long resets that are under way may take to end after SIGTERM; shorter than the pod's grace period.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_SHUTDOWN_GRACE", default_value = "25s", value_parser = duration)]
+    pub shutdown_grace: Duration,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing works without a person.
+    Error,
+    /// Something did not work.
+    Warn,
+    /// Each reset.
+    Info,
+    /// Each pass.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl RunArguments {
+    /// The timings of the election.
+    ///
+    /// # Errors
+    /// A sentence, where they contradict each other.
+    pub fn lease_timings(&self) -> Result<Timings, String> {
+        let timings = Timings {
+            lease_duration: self.lease_duration,
+            renew_deadline: self.lease_renew_deadline,
+            retry_period: self.lease_retry_period,
+        };
+        if timings.lease_duration < Duration::from_secs(1)
+            || timings.lease_duration.subsec_nanos() > 0
+        {
+            return Err("--lease-duration must be whole seconds, and at least one".to_owned());
+        }
+        if timings.renew_deadline >= timings.lease_duration {
+            return Err("--lease-renew-deadline must be shorter than --lease-duration: the leader has to give up before another takes over".to_owned());
+        }
+        if timings.retry_period >= timings.renew_deadline {
+            return Err("--lease-retry-period must be shorter than --lease-renew-deadline: the leader needs more than one try".to_owned());
+        }
+        Ok(timings)
+    }
+}
+
+/// A duration of at most a day, such as `15s`, `500ms` or `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration = text
+        .parse()
+        .map_err(|_| "write a duration such as 15s, 500ms or 2m".to_owned())?;
+    Duration::try_from(duration)
+        .ok()
+        .filter(|duration| {
+            (Duration::from_millis(1)..=Duration::from_secs(86_400)).contains(duration)
+        })
+        .ok_or_else(|| "a duration must be between 1ms and 24h".to_owned())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+mod tests {
+    use clap::CommandFactory as _;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
+        let all = ["rds-password-operator", "run"]
+            .into_iter()
+            .chain(arguments.iter().copied());
+        Cli::try_parse_from(all).map(|cli| match cli.command {
+            Command::Run(arguments) => *arguments,
+            Command::Crd => unreachable!("the command is run"),
+        })
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[rstest]
+    #[case::missing_region(&[])]
+    #[case::region_with_a_dot(&["--region", "cn.evil"])]
+    #[case::region_with_a_slash(&["--region", "cn/evil"])]
+    #[case::plain_http_elsewhere(&["--region", "cn-shanghai", "--rds-endpoint", "http://rds.example.com"])]
+    #[case::network(&["--region", "cn-shanghai", "--rds-network", "moon"])]
+    #[case::no_concurrency(&["--region", "cn-shanghai", "--concurrency", "0"])]
+    #[case::duration_without_unit(&["--region", "cn-shanghai", "--lease-duration", "15"])]
+    fn refused_with_exit_code_2(#[case] arguments: &[&str]) {
+        assert_eq!(parse(arguments).unwrap_err().exit_code(), 2);
+    }
+
+    #[rstest]
+    #[case::defaults(&[], true)]
+    #[case::deadline_not_before_expiry(&["--lease-renew-deadline", "15s"], false)]
+    #[case::retry_not_before_deadline(&["--lease-retry-period", "10s"], false)]
+    #[case::broken_seconds(&["--lease-duration", "15500ms"], false)]
+    fn lease_timings(#[case] arguments: &[&str], #[case] is_sound: bool) {
+        let arguments = [&["--region", "cn-shanghai"], arguments].concat();
+        assert_eq!(parse(&arguments).unwrap().lease_timings().is_ok(), is_sound);
+    }
+}

@@ -1,0 +1,198 @@
+//! What is to be done: the rules, in order, without I/O.
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{
+    ConditionType, DatabaseAccountPassword, PasswordSyncedReason, SecretVersion, StoredFingerprint,
+    Trigger,
+};
+use crate::fingerprint::Comparison;
+use crate::rds::password::{Password, PasswordRule};
+
+/// Everything that a decision rests on, as it was at one moment.
+pub struct Observation {
+    /// The resource.
+    pub resource: Arc<DatabaseAccountPassword>,
+    /// Who may reset the account.
+    pub ownership: Ownership,
+    /// What the Secret holds.
+    pub secret: SecretObservation,
+}
+
+/// Which of the resources that name the same account may reset it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// This one.
+    Ours,
+    /// Another one. Which, is not told: it may be in a namespace that this one's readers cannot see.
+    Anothers,
+}
+
+/// What the Secret holds.
+pub enum SecretObservation {
+    /// Nothing that could be sent.
+    Unusable(SecretProblem),
+    /// A value that RDS' password rules allow.
+    Usable(SecretValue),
+}
+
+/// Why there is nothing to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretProblem {
+    /// There is no such Secret.
+    NotFound,
+    /// The Secret has no such key.
+    KeyNotFound,
+    /// The Secret is there and cannot be read: RBAC denies it, or the answer is no Secret.
+    Unreadable(crate::secret::SecretReadError),
+    /// The value breaks this rule.
+    Invalid(PasswordRule),
+}
+
+/// A value that could be sent, and how it compares with what was sent last.
+pub struct SecretValue {
+    /// Where it was read.
+    pub version: SecretVersion,
+    /// The value. Zeroed when dropped.
+    pub password: Password,
+    /// Its fingerprint, by the current key.
+    pub fingerprint: StoredFingerprint,
+    /// How it compares with the last reset of this account; `None` where there was none.
+    pub compared: Option<Comparison>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Something is due, but `spec.suspend` forbids it.
+    Suspended,
+    /// Another resource owns the account.
+    Conflict,
+    /// There is nothing to send; the database keeps what it has.
+    Hold(SecretProblem),
+    /// Nothing: RDS has the value. The fingerprint may have to be made anew by the current key.
+    InSync {
+        /// Whether it has to.
+        renew_fingerprint: bool,
+    },
+    /// RDS has the value, but the account was not `Available` at the last look: look again, without a reset.
+    LookAtAccount,
+    /// Not before this time.
+    Wait {
+        /// `lastAttempt.nextTime`.
+        until: Timestamp,
+    },
+    /// Send the value.
+    Reset(Trigger),
+}
+
+/// Applies the rules in order; the first that fits decides.
+///
+/// A suspended resource takes the local rules (conflict, hold, in sync) like any other, since they call nobody; only what
+/// would need the cloud is left alone.
+#[must_use]
+pub fn decide(observation: &Observation, now: Timestamp) -> Decision {
+    let resource = &*observation.resource;
+    if observation.ownership == Ownership::Anothers {
+        return Decision::Conflict;
+    }
+    let value = match &observation.secret {
+        SecretObservation::Unusable(problem) => return Decision::Hold(*problem),
+        SecretObservation::Usable(value) => value,
+    };
+    let applied = applied(resource, value);
+    let due = match applied {
+        Applied::Yes { renew_fingerprint } if !has_new_request(resource) => {
+            if !account_was_not_available(resource) {
+                return Decision::InSync { renew_fingerprint };
+            }
+            Decision::LookAtAccount
+        }
+        _ => Decision::Reset(trigger(resource, value)),
+    };
+    if resource.spec.suspend {
+        return Decision::Suspended;
+    }
+    match attempt_not_before(resource, &value.fingerprint) {
+        Some(until) if until > now => Decision::Wait { until },
+        _ => due,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Applied {
+    Yes { renew_fingerprint: bool },
+    No,
+}
+
+fn applied(resource: &DatabaseAccountPassword, value: &SecretValue) -> Applied {
+    let Some(reset) = resource.last_reset_of_target() else {
+        return Applied::No;
+    };
+    match value.compared {
+        Some(Comparison::Same) => Applied::Yes {
+            renew_fingerprint: false,
+        },
+        Some(Comparison::SameByOlderKey) => Applied::Yes {
+            renew_fingerprint: true,
+        },
+        // Without the key only the Secret's version is left to go by: the very object that was applied, untouched since,
+        // holds the value that was applied.
+        Some(Comparison::KeyLost) if reset.secret == value.version => Applied::Yes {
+            renew_fingerprint: true,
+        },
+        Some(Comparison::KeyLost | Comparison::Different) | None => Applied::No,
+    }
+}
+
+fn trigger(resource: &DatabaseAccountPassword, value: &SecretValue) -> Trigger {
+    let last_reset = resource
+        .status
+        .as_ref()
+        .and_then(|status| status.last_reset.as_ref());
+    match last_reset {
+        None => Trigger::Created,
+        Some(reset) if !reset.is_of(&resource.spec.target()) => Trigger::SpecChanged,
+        Some(_) if matches!(applied(resource, value), Applied::Yes { .. }) => Trigger::Requested,
+        Some(reset) if reset.fingerprint.is_none() => Trigger::Overlapped,
+        Some(reset) if reset.secret.key != value.version.key => Trigger::SpecChanged,
+        Some(_) => Trigger::SecretChanged,
+    }
+}
+
+/// Whether the annotation asks for a reset that has not been made.
+#[must_use]
+pub fn has_new_request(resource: &DatabaseAccountPassword) -> bool {
+    let handled = resource
+        .status
+        .as_ref()
+        .and_then(|status| status.last_handled_request.as_deref());
+    resource
+        .request()
+        .is_some_and(|request| Some(request) != handled)
+}
+
+fn account_was_not_available(resource: &DatabaseAccountPassword) -> bool {
+    resource
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions)
+        .any(|condition| {
+            condition.type_ == ConditionType::PasswordSynced.as_str()
+                && condition.reason == PasswordSyncedReason::AccountNotAvailable.as_str()
+        })
+}
+
+/// The time before which this very value, spec and request must not be tried again.
+fn attempt_not_before(
+    resource: &DatabaseAccountPassword,
+    fingerprint: &StoredFingerprint,
+) -> Option<Timestamp> {
+    let attempt = resource.status.as_ref()?.last_attempt.as_ref()?;
+    (attempt.generation == resource.metadata.generation
+        && attempt.request.as_deref() == resource.request()
+        && attempt.fingerprint == *fingerprint)
+        .then_some(attempt.next_time.0)
+}

@@ -1,0 +1,347 @@
+//! Whom an event concerns: which resources read a Secret, which resources name an account, and who of these owns it. Pure.
+//!
+//! The index is the only place that compares an old state with a new one, so it is also what decides that a resource is
+//! unchanged: the operator's own status writes come back as events, and wake nobody.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
+
+use super::watched::Watched;
+use crate::api::{Target, request_of};
+
+/// Namespace and name of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectName {
+    /// The name in this metadata. Both kinds that are watched live in namespaces.
+    #[must_use]
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// What of a resource a pass depends on. Where this is equal, nothing has to be looked at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    uid: String,
+    /// Changes with the spec, and when deletion begins.
+    generation: Option<i64>,
+    request: Option<String>,
+    /// Whether the last reset has to be sent again, because another one may have come after it.
+    must_resend: bool,
+    secret: Option<ObjectName>,
+    claim: Option<Claim>,
+    is_decodable: bool,
+}
+
+/// A resource's claim to an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Claim {
+    target: Target,
+    created: Option<Timestamp>,
+    /// When it last reset this very account.
+    last_reset: Option<Timestamp>,
+}
+
+impl Facts {
+    /// The facts of a watched resource.
+    #[must_use]
+    pub fn of(watched: &Watched) -> Self {
+        let metadata = kube::Resource::meta(watched);
+        let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let is_being_deleted = metadata.deletion_timestamp.is_some();
+        let (target, last_reset, must_resend, secret) = match watched {
+            Watched::Decoded(resource) => {
+                let last_reset = resource.last_reset_of_target();
+                (
+                    Some(resource.spec.target()),
+                    last_reset.map(|reset| reset.time.0),
+                    last_reset.is_some_and(|reset| reset.fingerprint.is_none()),
+                    Some(ObjectName {
+                        namespace: metadata.namespace.clone().unwrap_or_default(),
+                        name: resource.spec.password_secret_ref.name.clone(),
+                    }),
+                )
+            }
+            Watched::Undecodable(resource) => (resource.target.clone(), None, false, None),
+        };
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            generation: metadata.generation,
+            request: request_of(metadata).map(str::to_owned),
+            must_resend,
+            secret,
+            // Whoever is on the way out must not keep the account from the next one.
+            claim: target.filter(|_| !is_being_deleted).map(|target| Claim {
+                target,
+                created,
+                last_reset,
+            }),
+            is_decodable: matches!(watched, Watched::Decoded(_)),
+        }
+    }
+
+    /// Whether a pass has to look again. A new time of the last reset alone is the operator's own writing.
+    fn differs_for_a_pass(&self, other: &Self) -> bool {
+        let target = |facts: &Self| facts.claim.as_ref().map(|claim| claim.target.clone());
+        self.uid != other.uid
+            || self.generation != other.generation
+            || self.request != other.request
+            || (self.must_resend && !other.must_resend)
+            || self.secret != other.secret
+            || target(self) != target(other)
+    }
+}
+
+/// The index over all watched namespaces.
+#[derive(Debug, Default)]
+pub struct Index {
+    resources: HashMap<ObjectName, Facts>,
+    by_secret: HashMap<ObjectName, BTreeSet<ObjectName>>,
+    by_target: HashMap<Target, BTreeSet<ObjectName>>,
+    /// The version of each Secret that is read by someone, as last seen: (uid, resourceVersion).
+    secrets: HashMap<ObjectName, (String, String)>,
+    undecodable: BTreeSet<ObjectName>,
+}
+
+/// The resources that have to be looked at.
+pub type Concerned = BTreeSet<ObjectName>;
+
+impl Index {
+    /// A resource is there, or has changed.
+    pub fn apply(&mut self, name: &ObjectName, facts: Facts) -> Concerned {
+        let old = self.resources.get(name).cloned();
+        let targets = targets([old.as_ref(), Some(&facts)]);
+        let owners_before = self.owners(&targets);
+        let is_changed = old.as_ref().is_none_or(|old| facts.differs_for_a_pass(old));
+        if let Some(old) = &old {
+            self.unlink(name, old);
+        }
+        self.link(name, facts);
+        let mut concerned = self.concerned_by_owners(&targets, owners_before);
+        if is_changed {
+            concerned.insert(name.clone());
+        }
+        concerned
+    }
+
+    /// A resource is gone.
+    pub fn delete(&mut self, name: &ObjectName) -> Concerned {
+        let Some(old) = self.resources.get(name).cloned() else {
+            return Concerned::new();
+        };
+        let targets = targets([Some(&old), None]);
+        let owners_before = self.owners(&targets);
+        self.unlink(name, &old);
+        self.resources.remove(name);
+        self.concerned_by_owners(&targets, owners_before)
+    }
+
+    /// A namespace's list is complete (all namespaces', for `None`): whoever is not in it is gone.
+    pub fn replace(
+        &mut self,
+        namespace: Option<&str>,
+        listed: impl IntoIterator<Item = (ObjectName, Facts)>,
+    ) -> Concerned {
+        let mut gone: HashSet<ObjectName> = self
+            .resources
+            .keys()
+            .filter(|name| namespace.is_none_or(|namespace| name.namespace == namespace))
+            .cloned()
+            .collect();
+        let mut concerned = Concerned::new();
+        for (name, facts) in listed {
+            gone.remove(&name);
+            concerned.extend(self.apply(&name, facts));
+        }
+        for name in gone {
+            concerned.extend(self.delete(&name));
+        }
+        concerned.retain(|name| self.resources.contains_key(name));
+        concerned
+    }
+
+    /// A Secret is there in this version. Nobody is concerned by a version that was seen before.
+    pub fn secret_seen(
+        &mut self,
+        secret: &ObjectName,
+        uid: &str,
+        resource_version: &str,
+    ) -> Concerned {
+        let Some(readers) = self.by_secret.get(secret) else {
+            return Concerned::new();
+        };
+        let version = (uid.to_owned(), resource_version.to_owned());
+        if self.secrets.get(secret) == Some(&version) {
+            return Concerned::new();
+        }
+        let readers = readers.clone();
+        self.secrets.insert(secret.clone(), version);
+        readers
+    }
+
+    /// A Secret is gone.
+    pub fn secret_gone(&mut self, secret: &ObjectName) -> Concerned {
+        self.secrets.remove(secret);
+        self.by_secret.get(secret).cloned().unwrap_or_default()
+    }
+
+    /// Whether anybody reads this Secret.
+    #[must_use]
+    pub fn is_read(&self, secret: &ObjectName) -> bool {
+        self.by_secret.contains_key(secret)
+    }
+
+    /// A list of Secrets is complete: the readers of those that it did not bring are concerned.
+    pub fn secrets_listed(
+        &mut self,
+        namespace: Option<&str>,
+        listed: &HashSet<ObjectName>,
+    ) -> Concerned {
+        let missing: Vec<ObjectName> = self
+            .by_secret
+            .keys()
+            .filter(|secret| namespace.is_none_or(|namespace| secret.namespace == namespace))
+            .filter(|secret| !listed.contains(*secret))
+            .cloned()
+            .collect();
+        missing
+            .iter()
+            .flat_map(|secret| self.secret_gone(secret))
+            .collect()
+    }
+
+    /// Whether `name` may reset the account that it names; `None` where it is not known or names none.
+    ///
+    /// The owner is who reset this account last; where nobody did, the oldest by creation time and uid. So neither a new
+    /// resource nor an edit of an old one takes over an account that another keeps.
+    #[must_use]
+    pub fn owner_of(&self, name: &ObjectName) -> Option<bool> {
+        let target = &self.resources.get(name)?.claim.as_ref()?.target;
+        Some(self.owner(target) == Some(name))
+    }
+
+    /// How many resources are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.resources.len()
+    }
+
+    /// Whether no resource is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty()
+    }
+
+    /// The resources that cannot be decoded.
+    #[must_use]
+    pub fn undecodable(&self) -> &BTreeSet<ObjectName> {
+        &self.undecodable
+    }
+
+    fn owner(&self, target: &Target) -> Option<&ObjectName> {
+        self.by_target.get(target)?.iter().min_by_key(|name| {
+            let facts = &self.resources[*name];
+            let claim = facts.claim.as_ref();
+            let last_reset = claim.and_then(|claim| claim.last_reset);
+            (
+                // The latest reset first; nobody's comes after everybody's.
+                std::cmp::Reverse(last_reset),
+                claim.and_then(|claim| claim.created),
+                &facts.uid,
+            )
+        })
+    }
+
+    fn owners(&self, targets: &BTreeSet<Target>) -> Vec<Option<String>> {
+        targets
+            .iter()
+            .map(|target| {
+                self.owner(target)
+                    .map(|owner| self.resources[owner].uid.clone())
+            })
+            .collect()
+    }
+
+    /// Everyone who names an account that has another owner now.
+    fn concerned_by_owners(
+        &self,
+        targets: &BTreeSet<Target>,
+        before: Vec<Option<String>>,
+    ) -> Concerned {
+        let after = self.owners(targets);
+        targets
+            .iter()
+            .zip(before.into_iter().zip(after))
+            .filter(|(_, (before, after))| before != after)
+            .flat_map(|(target, _)| self.by_target.get(target).into_iter().flatten().cloned())
+            .collect()
+    }
+
+    fn link(&mut self, name: &ObjectName, facts: Facts) {
+        if let Some(secret) = &facts.secret {
+            self.by_secret
+                .entry(secret.clone())
+                .or_default()
+                .insert(name.clone());
+        }
+        if let Some(claim) = &facts.claim {
+            self.by_target
+                .entry(claim.target.clone())
+                .or_default()
+                .insert(name.clone());
+        }
+        if !facts.is_decodable {
+            self.undecodable.insert(name.clone());
+        }
+        self.resources.insert(name.clone(), facts);
+    }
+
+    fn unlink(&mut self, name: &ObjectName, facts: &Facts) {
+        if let Some(secret) = &facts.secret
+            && remove_from(&mut self.by_secret, secret, name)
+        {
+            self.secrets.remove(secret);
+        }
+        if let Some(claim) = &facts.claim {
+            remove_from(&mut self.by_target, &claim.target, name);
+        }
+        self.undecodable.remove(name);
+    }
+}
+
+fn targets(facts: [Option<&Facts>; 2]) -> BTreeSet<Target> {
+    facts
+        .into_iter()
+        .flatten()
+        .filter_map(|facts| facts.claim.as_ref().map(|claim| claim.target.clone()))
+        .collect()
+}
+
+/// Removes `name` from the set of `key`, and the set where that leaves it empty; whether it did.
+fn remove_from<K: std::hash::Hash + Eq>(
+    sets: &mut HashMap<K, BTreeSet<ObjectName>>,
+    key: &K,
+    name: &ObjectName,
+) -> bool {
+    let Some(set) = sets.get_mut(key) else {
+        return false;
+    };
+    set.remove(name);
+    let is_empty = set.is_empty();
+    if is_empty {
+        sets.remove(key);
+    }
+    is_empty
+}

@@ -1,0 +1,280 @@
+//! The pass: trigger → observe → decide → act → schedule → report.
+//!
+//! [`decide`], [`schedule`] and [`status`] are pure and take the time; [`observe`], [`act`] and [`report`] do the I/O.
+
+pub mod act;
+pub mod cloud;
+pub mod decide;
+pub mod index;
+pub mod observe;
+pub mod outcome;
+pub mod report;
+pub mod schedule;
+pub mod status;
+pub mod trigger;
+pub mod wakes;
+pub mod watched;
+pub mod written;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_controller::events::EventRecorder;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::Controller;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt as _};
+use moka::sync::Cache;
+use rand::RngExt as _;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use crate::api::DatabaseAccountPassword;
+use crate::fingerprint::Keyring;
+use crate::health::Health;
+use crate::leader::Leadership;
+use crate::metrics::Metrics;
+use crate::rds::classification::Class;
+
+use act::act;
+use cloud::Cloud;
+use decide::{Decision, Observation, decide};
+use index::Index;
+use observe::{ObserveError, observe};
+use outcome::{Accepted, Account, Outcome};
+use report::{ReportError, report};
+use status::Times;
+use wakes::Wakes;
+use watched::Watched;
+use written::Written;
+
+/// How many reads of the Kubernetes API are under way at once. A restart wakes every resource; without a bound, each would
+/// open a connection of its own.
+const CONCURRENT_READS: usize = 16;
+
+/// How many back-offs are kept, and for how long after the last failure: far longer than the longest of them.
+const FAILED_PASSES_KEPT: u64 = 100_000;
+const FAILED_PASSES_KEPT_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// What the passes of all terms share.
+pub struct Process {
+    /// The client of the Kubernetes API. Without retries of its own: a pass has its own.
+    pub client: Client,
+    /// The cloud API.
+    pub cloud: Arc<Cloud>,
+    /// Publishes Events.
+    pub events: Arc<EventRecorder>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What `/readyz` tells.
+    pub health: Health,
+    /// The passes that are under way, of this term and of earlier ones.
+    pub passes: TaskTracker,
+}
+
+/// What all passes of one term of leadership share.
+pub struct Context {
+    client: Client,
+    keyring: Keyring,
+    cloud: Arc<Cloud>,
+    leadership: Leadership,
+    events: Arc<EventRecorder>,
+    metrics: Arc<Metrics>,
+    health: Health,
+    index: Mutex<Index>,
+    written: Written,
+    reads: Semaphore,
+    /// Cancelled when the term ends: passes that have sent nothing give up.
+    stop: CancellationToken,
+    /// Outlives the term: a pass that has sent a reset runs to its end.
+    passes: TaskTracker,
+    /// How many passes in a row failed, by uid: for the back-off alone, so a restart may forget it.
+    failed_passes: Cache<String, u32>,
+}
+
+/// Why a pass has no outcome.
+#[derive(Debug, Error)]
+pub enum PassError {
+    /// It could not observe.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// It could not write the status.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// It panicked, or the process ends.
+    #[error("the pass ended early")]
+    Ended,
+}
+
+impl Context {
+    /// The context of a term that is about to begin.
+    #[must_use]
+    pub fn new(
+        process: &Process,
+        keyring: Keyring,
+        leadership: Leadership,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            client: process.client.clone(),
+            keyring,
+            cloud: process.cloud.clone(),
+            leadership,
+            events: process.events.clone(),
+            metrics: process.metrics.clone(),
+            health: process.health.clone(),
+            index: Mutex::default(),
+            written: Written::default(),
+            reads: Semaphore::new(CONCURRENT_READS),
+            stop,
+            passes: process.passes.clone(),
+            failed_passes: Cache::builder()
+                .max_capacity(FAILED_PASSES_KEPT)
+                .time_to_idle(FAILED_PASSES_KEPT_FOR)
+                .build(),
+        }
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        // A panic inside the index would be a fault of its own; its maps are still maps, and the next list repairs them.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs passes over the resources of one watch (a namespace, or all) until it is dropped.
+pub async fn run(context: Arc<Context>, reader: Store<Watched>, wakes: Wakes) {
+    let woken = wakes
+        .take()
+        .map(|name| ObjectRef::new(&name.name).within(&name.namespace));
+    Controller::for_stream(futures::stream::pending(), reader)
+        .reconcile_on(woken)
+        .run(whole_pass, after_error, context)
+        // Both ways that a pass can end were dealt with inside.
+        .for_each(|_| async {})
+        .await;
+}
+
+/// Runs a pass as a task of its own, so that it ends as a whole where the controller is dropped with the leadership: a reset
+/// that was sent is also written down.
+async fn whole_pass(watched: Arc<Watched>, context: Arc<Context>) -> Result<Action, PassError> {
+    let uid = watched.uid();
+    let passes = context.passes.clone();
+    let pass = {
+        let context = context.clone();
+        passes.spawn(async move { reconcile(&context, &watched).await })
+    };
+    let action = pass.await.map_err(|_| PassError::Ended)??;
+    if let Some(uid) = &uid {
+        context.failed_passes.invalidate(uid);
+    }
+    Ok(action)
+}
+
+/// One pass over one resource.
+async fn reconcile(context: &Context, watched: &Watched) -> Result<Action, PassError> {
+    let Some(resource) = workable(watched) else {
+        return Ok(Action::await_change());
+    };
+    let Some(observation) = observe(context, resource).await? else {
+        return Ok(Action::await_change());
+    };
+    let decision = decide(&observation, Timestamp::now());
+    let (observation, outcome) = act(context, observation, decision).await?;
+    let now = Timestamp::now();
+    let wait = schedule(&observation, &outcome, now, rand::rng().random());
+    report(
+        context,
+        &observation,
+        &outcome,
+        Times {
+            now,
+            next: now + wait,
+        },
+    )
+    .await?;
+    Ok(Action::requeue(wait))
+}
+
+/// The resource, unless there is nothing to do for it: it is being deleted, which changes no database, or cannot be decoded.
+fn workable(watched: &Watched) -> Option<Arc<DatabaseAccountPassword>> {
+    match watched {
+        Watched::Decoded(resource) => resource
+            .metadata
+            .deletion_timestamp
+            .is_none()
+            .then(|| resource.clone()),
+        Watched::Undecodable(_) => {
+            warn!(
+                resource = %ObjectRef::from(watched),
+                "this version of the operator cannot decode this DatabaseAccountPassword, and leaves it alone; its account stays its own"
+            );
+            None
+        }
+    }
+}
+
+/// How long until the next look.
+fn schedule(observation: &Observation, outcome: &Outcome, now: Timestamp, jitter: f64) -> Duration {
+    let failures = status::failures(observation);
+    match outcome {
+        Outcome::Failed(failure) => schedule::after_failure(
+            failure.class,
+            failures.saturating_add(1),
+            failure.retry_after,
+            jitter,
+        ),
+        Outcome::Accepted(Accepted {
+            account: Account::NotAvailable,
+            ..
+        }) => schedule::after_failure(Class::InstanceBusy, 1, None, jitter),
+        Outcome::Looked(Account::NotAvailable) => schedule::after_failure(
+            Class::InstanceBusy,
+            failures.saturating_add(1),
+            None,
+            jitter,
+        ),
+        Outcome::Accepted(_)
+        | Outcome::Looked(_)
+        | Outcome::Settled(Decision::InSync { .. } | Decision::Suspended) => {
+            schedule::resync(jitter)
+        }
+        Outcome::Settled(Decision::Hold(_) | Decision::Conflict) => {
+            schedule::after_standing(status::not_ready_for(&observation.resource, now), jitter)
+        }
+        Outcome::Settled(Decision::Wait { until }) => {
+            Duration::try_from(until.duration_since(now)).unwrap_or_default()
+        }
+        // Something is due, and this pass was not the one to do it.
+        Outcome::Settled(Decision::LookAtAccount | Decision::Reset(_))
+        | Outcome::Queued
+        | Outcome::Abandoned => schedule::after_failure(Class::Transient, 1, None, jitter),
+    }
+}
+
+/// A pass without an outcome is tried again like any call that fails for a moment.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that kube's Controller asks for"
+)]
+fn after_error(watched: Arc<Watched>, error: &PassError, context: Arc<Context>) -> Action {
+    let uid = watched.uid().unwrap_or_default();
+    let failures = context
+        .failed_passes
+        .get(&uid)
+        .unwrap_or_default()
+        .saturating_add(1);
+    context.failed_passes.insert(uid, failures);
+    context.metrics.pass_failed();
+    warn!(resource = %ObjectRef::from(&*watched), %error, failures, "the pass had no outcome");
+    Action::requeue(schedule::after_failure(
+        Class::Transient,
+        failures,
+        None,
+        rand::rng().random(),
+    ))
+}

@@ -1,0 +1,168 @@
+//! Gathers what a decision rests on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use kube::api::Api;
+use thiserror::Error;
+
+use super::Context;
+use super::decide::{Observation, Ownership, SecretObservation, SecretProblem, SecretValue};
+use super::index::ObjectName;
+use crate::api::{DatabaseAccountPassword, SecretVersion, Target};
+use crate::fingerprint::{Comparison, Keyring};
+use crate::rds::password::Password;
+use crate::secret::{self, SecretReadError, SecretSnapshot};
+
+/// How long one read of a resource may take: as long as one of a Secret.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why nothing could be observed. All of these may pass.
+#[derive(Debug, Error)]
+pub enum ObserveError {
+    /// The Secret could not be read, for a reason that may pass.
+    #[error("the Secret could not be read: {0}")]
+    Secret(SecretReadError),
+    /// The resource could not be read.
+    #[error("the DatabaseAccountPassword could not be read: {0}")]
+    Resource(&'static str),
+}
+
+/// The resource as the store has it, and its Secret as it is now.
+///
+/// The store may not have the operator's own last write yet; it is asked for then, lest a reset that was just made be made again.
+///
+/// # Errors
+/// When something could not be read.
+pub async fn observe(
+    context: &Context,
+    stored: Arc<DatabaseAccountPassword>,
+) -> Result<Option<Observation>, ObserveError> {
+    if context.written.is_behind(&stored) {
+        return observe_fresh(context, &stored).await;
+    }
+    with_secret(context, stored).await.map(Some)
+}
+
+/// The resource and its Secret as the API server has them now. `None` where the resource is gone, being deleted or another
+/// one of the same name.
+///
+/// # Errors
+/// When something could not be read.
+pub async fn observe_fresh(
+    context: &Context,
+    known: &DatabaseAccountPassword,
+) -> Result<Option<Observation>, ObserveError> {
+    let Some(fresh) = read_resource(context, known).await? else {
+        return Ok(None);
+    };
+    with_secret(context, Arc::new(fresh)).await.map(Some)
+}
+
+/// The resource as the API server has it now, if it is still that one.
+///
+/// # Errors
+/// When it could not be read.
+pub async fn read_resource(
+    context: &Context,
+    known: &DatabaseAccountPassword,
+) -> Result<Option<DatabaseAccountPassword>, ObserveError> {
+    let namespace = known.namespace().unwrap_or_default();
+    let api = Api::<DatabaseAccountPassword>::namespaced(context.client.clone(), &namespace);
+    let name = known.name_any();
+    let answer = {
+        let _read = context.reads.acquire().await;
+        tokio::time::timeout(READ_TIMEOUT, api.get_opt(&name)).await
+    };
+    match answer {
+        Ok(Ok(fresh)) => Ok(fresh.filter(|fresh| {
+            fresh.metadata.uid == known.metadata.uid && fresh.metadata.deletion_timestamp.is_none()
+        })),
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(ObserveError::Resource(
+            "the operator's ServiceAccount may not get it",
+        )),
+        Ok(Err(kube::Error::SerdeError(_))) => {
+            Err(ObserveError::Resource("this version cannot decode it"))
+        }
+        Ok(Err(_)) => Err(ObserveError::Resource(
+            "the API server failed or could not be reached",
+        )),
+        Err(_) => Err(ObserveError::Resource(
+            "the API server did not answer in time",
+        )),
+    }
+}
+
+async fn with_secret(
+    context: &Context,
+    resource: Arc<DatabaseAccountPassword>,
+) -> Result<Observation, ObserveError> {
+    let name = ObjectName::of(&resource.metadata);
+    let ownership = match context.index().owner_of(&name) {
+        Some(true) => Ownership::Ours,
+        Some(false) | None => Ownership::Anothers,
+    };
+    let read = {
+        let _read = context.reads.acquire().await;
+        secret::read(
+            &context.client,
+            &name.namespace,
+            &resource.spec.password_secret_ref.name,
+        )
+        .await
+    };
+    let secret = match read {
+        Ok(snapshot) => interpret(&context.keyring, &resource, snapshot.as_ref()),
+        Err(error) if error.is_transient() => return Err(ObserveError::Secret(error)),
+        Err(error) => SecretObservation::Unusable(SecretProblem::Unreadable(error)),
+    };
+    Ok(Observation {
+        resource,
+        ownership,
+        secret,
+    })
+}
+
+/// What the Secret means for this resource. Pure.
+fn interpret(
+    keyring: &Keyring,
+    resource: &DatabaseAccountPassword,
+    snapshot: Option<&SecretSnapshot>,
+) -> SecretObservation {
+    let unusable = SecretObservation::Unusable;
+    let Some(snapshot) = snapshot else {
+        return unusable(SecretProblem::NotFound);
+    };
+    let key = &resource.spec.password_secret_ref.key;
+    let value = match snapshot.value(key) {
+        Ok(Some(value)) => value,
+        Ok(None) => return unusable(SecretProblem::KeyNotFound),
+        Err(error) => return unusable(SecretProblem::Unreadable(error)),
+    };
+    let password = match Password::from_bytes(&value) {
+        Ok(password) => password,
+        Err(rule) => return unusable(SecretProblem::Invalid(rule)),
+    };
+    let target = resource.spec.target();
+    SecretObservation::Usable(SecretValue {
+        version: SecretVersion {
+            uid: snapshot.uid().to_owned(),
+            resource_version: snapshot.resource_version().to_owned(),
+            key: key.clone(),
+        },
+        fingerprint: keyring.fingerprint(&target, &value),
+        compared: compared(keyring, resource, &target, &value),
+        password,
+    })
+}
+
+fn compared(
+    keyring: &Keyring,
+    resource: &DatabaseAccountPassword,
+    target: &Target,
+    value: &[u8],
+) -> Option<Comparison> {
+    let stored = resource.last_reset_of_target()?.fingerprint.as_ref()?;
+    Some(keyring.compare(stored, target, value))
+}

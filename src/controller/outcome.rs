@@ -1,0 +1,118 @@
+//! How a pass ended. An expected failure is an outcome and no error.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::decide::Decision;
+use crate::api::Trigger;
+use crate::rds::classification::{Class, Reason};
+use crate::rds::error::CallError;
+use crate::rds::identifier::{Code, RequestId};
+
+/// How a pass ended.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The cloud was not asked, for this reason. Never [`Decision::Reset`] or [`Decision::LookAtAccount`].
+    Settled(Decision),
+    /// A reset is due and waits for its turn; this is only the word for the meantime.
+    Queued,
+    /// RDS accepted the value.
+    Accepted(Accepted),
+    /// RDS had accepted the value before, and the account was looked at again.
+    Looked(Account),
+    /// A try that did not succeed.
+    Failed(Failure),
+    /// Nothing was sent: this process stopped being the leader, or is about to end.
+    Abandoned,
+}
+
+/// A reset that RDS accepted.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// When the answer came.
+    pub time: Timestamp,
+    /// RDS' `RequestId`.
+    pub request_id: RequestId,
+    /// Why it was sent.
+    pub trigger: Trigger,
+    /// The account, right after.
+    pub account: Account,
+}
+
+/// An account, as far as RDS tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// `Available`.
+    Available,
+    /// Something else.
+    NotAvailable,
+    /// Not told: RDS has no such list for the engine, or the identity may not read it. Whoever may only reset must not be
+    /// held back by that.
+    NotTold,
+}
+
+/// A try that did not succeed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What was tried: a reset for this reason, or only a look at the account.
+    pub trigger: Option<Trigger>,
+    /// What stands in the way.
+    pub reason: Reason,
+    /// How soon to try again.
+    pub class: Class,
+    /// What it means and what to do, in stable words of our own.
+    pub explanation: Cow<'static, str>,
+    /// The cloud's code.
+    pub code: Option<Code>,
+    /// The cloud's `RequestId`.
+    pub request_id: Option<RequestId>,
+    /// How long the cloud asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// Whether the instance was seen to be `Running` and not locked before.
+    pub instance_was_running: bool,
+}
+
+impl Failure {
+    /// The failure that this answer is.
+    #[must_use]
+    pub fn of_call(
+        error: &CallError,
+        trigger: Option<Trigger>,
+        instance_was_running: bool,
+    ) -> Self {
+        Self {
+            trigger,
+            reason: error.reason(),
+            class: error.class(),
+            explanation: Cow::Borrowed(error.explanation()),
+            code: error.code().cloned(),
+            request_id: error.request_id().cloned(),
+            retry_after: error.retry_after(),
+            instance_was_running,
+        }
+    }
+}
+
+impl Outcome {
+    /// One word, for metrics and logs.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Settled(decision) => match decision {
+                Decision::Suspended => "Suspended",
+                Decision::Conflict => "Conflict",
+                Decision::Hold(_) => "Hold",
+                Decision::InSync { .. } => "InSync",
+                Decision::Wait { .. } => "Wait",
+                Decision::LookAtAccount | Decision::Reset(_) => "Due",
+            },
+            Self::Queued => "Queued",
+            Self::Accepted(_) => "Accepted",
+            Self::Looked(_) => "Looked",
+            Self::Failed(_) => "Failed",
+            Self::Abandoned => "Abandoned",
+        }
+    }
+}

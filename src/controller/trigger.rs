@@ -1,0 +1,275 @@
+//! Watches the resources and the Secrets, and wakes the passes that a change concerns.
+//!
+//! Each watch has its own back-off: kube's Controller has one for all of its triggers, so that a watch that fails would hold
+//! up the other.
+
+use std::collections::{BTreeSet, HashSet};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Resource, ResourceExt as _};
+use tracing::{info, warn};
+
+use super::Context;
+use super::index::{Concerned, Facts, ObjectName};
+use super::wakes::Wakes;
+use super::watched::Watched;
+
+/// Seconds until a watch is opened anew. Below the four minutes after which load balancers drop idle connections silently
+/// (Azure's default), since a dropped watch is only noticed at this time.
+const WATCH_SECONDS: u32 = 180;
+
+/// A watch that could be opened again says nothing until there is an event, so its last failure is forgotten after twice the
+/// longest wait between two tries (30 s, `WatchStreamExt::default_backoff`).
+const WATCH_FAILURE_LASTS: Duration = Duration::from_secs(60);
+
+const RESOURCES: &str = "DatabaseAccountPasswords";
+const SECRETS: &str = "Secrets";
+
+/// One watched namespace, or all of them, with the names that its controller has to look at.
+#[derive(Clone)]
+pub struct Scope {
+    /// The namespace; `None` for all.
+    pub namespace: Option<String>,
+    /// Where its controller takes its work from.
+    pub wakes: Wakes,
+}
+
+/// All scopes: a change in one namespace may concern a resource in another, which names the same account.
+#[derive(Clone)]
+pub struct Scopes(Arc<[Scope]>);
+
+impl Scopes {
+    /// A scope for each namespace; for none, one over all.
+    #[must_use]
+    pub fn of(namespaces: &[String]) -> Self {
+        let scope = |namespace| Scope {
+            namespace,
+            wakes: Wakes::default(),
+        };
+        if namespaces.is_empty() {
+            return Self([scope(None)].into());
+        }
+        let distinct: BTreeSet<&String> = namespaces.iter().collect();
+        Self(
+            distinct
+                .into_iter()
+                .map(|namespace| scope(Some(namespace.clone())))
+                .collect(),
+        )
+    }
+
+    /// The scopes.
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter()
+    }
+
+    fn wake(&self, mut concerned: Concerned) {
+        for scope in self.iter() {
+            match &scope.namespace {
+                None => scope.wakes.add(std::mem::take(&mut concerned)),
+                Some(namespace) => {
+                    let ours = concerned.extract_if(.., |name| name.namespace == *namespace);
+                    scope.wakes.add(ours.collect());
+                }
+            }
+        }
+    }
+}
+
+/// Watches the resources of a scope for ever, and keeps the store that the returned reader reads.
+///
+/// This looks at the raw events after the store has taken them. kube's predicates swallow deletions, and on a list they speak
+/// before the store has the new state: a change would be looked at in its old state, and then never again.
+pub fn watch_resources(
+    context: Arc<Context>,
+    scopes: Scopes,
+    scope: &Scope,
+) -> (Store<Watched>, impl Future<Output = ()> + Send + use<>) {
+    let (reader, writer) = reflector::store::<Watched>();
+    let namespace = scope.namespace.clone();
+    let events = watcher(api::<Watched>(&context, scope), config())
+        .default_backoff()
+        .modify(|watched| watched.meta_mut().managed_fields = None)
+        .reflect(writer);
+    let part = part(RESOURCES, scope);
+    let store = reader.clone();
+    let watch = async move {
+        let mut events = pin!(events);
+        while let Some(event) = next(&context, RESOURCES, &part, &mut events).await {
+            let concerned = match event {
+                Event::Init | Event::InitApply(_) => continue,
+                Event::InitDone => {
+                    let state = store.state();
+                    let listed = state
+                        .iter()
+                        .map(|watched| (ObjectName::of(watched.meta()), Facts::of(watched)));
+                    context.index().replace(namespace.as_deref(), listed)
+                }
+                Event::Apply(watched) => {
+                    let name = ObjectName::of(watched.meta());
+                    context.index().apply(&name, Facts::of(&watched))
+                }
+                Event::Delete(watched) => context.index().delete(&ObjectName::of(watched.meta())),
+            };
+            {
+                let index = context.index();
+                let undecodable = index.undecodable().iter();
+                let undecodable = undecodable.map(|name| (&*name.namespace, &*name.name));
+                context.metrics.set_resources(index.len(), undecodable);
+            }
+            scopes.wake(concerned);
+        }
+    };
+    (reader, watch)
+}
+
+/// Watches the metadata of the Secrets of a scope for ever. Nothing of them is kept but the version of those that are read.
+pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) {
+    let part = part(SECRETS, &scope);
+    let events = watcher(api::<PartialObjectMeta<Secret>>(&context, &scope), config())
+        .default_backoff()
+        // `kubectl apply` keeps a copy of the whole Secret in an annotation.
+        .modify(|secret| {
+            secret.metadata.annotations = None;
+            secret.metadata.managed_fields = None;
+        });
+    let mut events = pin!(events);
+    let mut listed = HashSet::new();
+    while let Some(event) = next(&context, SECRETS, &part, &mut events).await {
+        let concerned = match event {
+            Event::Init => {
+                listed.clear();
+                continue;
+            }
+            Event::InitApply(secret) => {
+                let name = ObjectName::of(&secret.metadata);
+                let concerned = seen(&context, &name, &secret);
+                if context.index().is_read(&name) {
+                    listed.insert(name);
+                }
+                concerned
+            }
+            Event::Apply(secret) => seen(&context, &ObjectName::of(&secret.metadata), &secret),
+            Event::Delete(secret) => context
+                .index()
+                .secret_gone(&ObjectName::of(&secret.metadata)),
+            Event::InitDone => {
+                let listed = std::mem::take(&mut listed);
+                context
+                    .index()
+                    .secrets_listed(scope.namespace.as_deref(), &listed)
+            }
+        };
+        scopes.wake(concerned);
+    }
+}
+
+fn seen(context: &Context, name: &ObjectName, secret: &PartialObjectMeta<Secret>) -> Concerned {
+    let uid = secret.uid().unwrap_or_default();
+    let version = secret.resource_version().unwrap_or_default();
+    context.index().secret_seen(name, &uid, &version)
+}
+
+/// The next event. Errors go to the log, the metrics and `/readyz`; the stream's back-off waits, and then it lists anew.
+async fn next<K>(
+    context: &Context,
+    watch: &'static str,
+    part: &str,
+    events: &mut (impl Stream<Item = watcher::Result<Event<K>>> + Unpin),
+) -> Option<Event<K>> {
+    loop {
+        match events.next().await? {
+            Ok(event) => {
+                // A list that has begun may still fail at its second page.
+                if !matches!(event, Event::Init | Event::InitApply(_))
+                    && context.health.clear_obstacle(part)
+                {
+                    info!(part, "watching");
+                }
+                return Some(event);
+            }
+            Err(error) => {
+                context.metrics.watch_error(watch);
+                if let Some((obstacle, lasts)) = obstacle(&error)
+                    && context.health.set_obstacle(part, &obstacle, lasts)
+                {
+                    warn!(part, obstacle, "not watching");
+                }
+            }
+        }
+    }
+}
+
+/// What is wrong with a watch, in our own words, since the error may carry a piece of an object; and for how long that holds
+/// without being said again.
+fn obstacle(error: &watcher::Error) -> Option<(String, Option<Duration>)> {
+    let (cause, lasts) = match error {
+        watcher::Error::InitialListFailed(cause) => (cause, None),
+        watcher::Error::WatchStartFailed(cause) => (cause, Some(WATCH_FAILURE_LASTS)),
+        // A watch that ended, as each does now and then, or whose place in history is gone: the next thing is another watch
+        // or a list, and if that fails it says so.
+        watcher::Error::WatchFailed(_) | watcher::Error::WatchError(_) => return None,
+        watcher::Error::NoResourceVersion => {
+            return Some((
+                "the API server's list has no resourceVersion".to_owned(),
+                None,
+            ));
+        }
+    };
+    let obstacle = match cause {
+        kube::Error::Api(status) if status.code == 404 => {
+            "the CustomResourceDefinition is not installed: kubectl apply -f crds/".to_owned()
+        }
+        kube::Error::Api(status) if status.code == 403 => {
+            "the operator's ServiceAccount may not list and watch them: kubectl apply -f deploy/rbac.yaml".to_owned()
+        }
+        kube::Error::Api(status) => format!("the API server answered with HTTP status {}", status.code),
+        kube::Error::SerdeError(_) => "the API server's answer could not be decoded".to_owned(),
+        _ => "the API server could not be reached".to_owned(),
+    };
+    Some((obstacle, lasts))
+}
+
+/// What `/readyz` and the log call a watch.
+fn part(watch: &str, scope: &Scope) -> String {
+    match &scope.namespace {
+        None => watch.to_owned(),
+        Some(namespace) => format!("{watch} in namespace {namespace}"),
+    }
+}
+
+impl Scopes {
+    /// Says in `/readyz` that nothing has been listed yet.
+    pub fn not_listed_yet(&self, context: &Context) {
+        for scope in self.iter() {
+            for watch in [RESOURCES, SECRETS] {
+                context
+                    .health
+                    .set_obstacle(&part(watch, scope), "not listed yet", None);
+            }
+        }
+    }
+}
+
+fn api<K>(context: &Context, scope: &Scope) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match &scope.namespace {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    }
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}

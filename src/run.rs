@@ -1,0 +1,304 @@
+//! Puts the parts together, and takes them down in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_controller::events::{EventRecorder, Reporter};
+use kube::{Client, Config};
+use rand::RngExt as _;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use crate::cli::RunArguments;
+use crate::controller::cloud::Cloud;
+use crate::controller::trigger::{Scopes, watch_resources, watch_secrets};
+use crate::controller::{self, Context, Process};
+use crate::credentials::Source;
+use crate::fingerprint::{self, KeyStoreError, Keyring};
+use crate::health::Health;
+use crate::leader::{Candidate, Leadership, Timings};
+use crate::metrics::Metrics;
+use crate::rds::client::{ClientError, RdsClient, Timeouts};
+use crate::rds::limit::{LimitSettings, Limits};
+use crate::server;
+
+/// Names the operator in Events.
+const CONTROLLER_NAME: &str = "rds.password-operator.dev/databaseaccountpassword";
+
+/// How long a connection to the API server may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the operator did not start, or ended otherwise than asked to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// There is no cluster to be found.
+    #[error("no kubeconfig and no ServiceAccount to reach a cluster with: {0}")]
+    Kubeconfig(#[source] kube::config::InferConfigError),
+    /// The Kubernetes client could not be made.
+    #[error("the Kubernetes client could not be made: {0}")]
+    Client(#[source] kube::Error),
+    /// The RDS client could not be made.
+    #[error("the RDS client could not be made: {0}")]
+    RdsClient(#[from] ClientError),
+    /// The address is taken, or not this host's.
+    #[error("--listen {0}: {1}")]
+    Listen(std::net::SocketAddr, #[source] std::io::Error),
+    /// Signals could not be received.
+    #[error("signals cannot be received: {0}")]
+    Signal(#[source] std::io::Error),
+    /// The server of probes and metrics ended by itself.
+    #[error("the server of /livez, /readyz and /metrics ended")]
+    Server,
+}
+
+/// Runs the operator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// As [`RunError`] says. What may pass by itself, such as an API server that is away, is waited for instead.
+pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunError> {
+    let config = kube_config().await?;
+    let namespace = arguments
+        .namespace
+        .clone()
+        .unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config.clone()).map_err(RunError::Client)?;
+    let identity = identity();
+    let metrics = Arc::new(Metrics::new());
+    let health = Health::default();
+    let cloud = Arc::new(cloud(&arguments, metrics.clone())?);
+    let reporter = Reporter {
+        controller: CONTROLLER_NAME.to_owned(),
+        instance: Some(identity.clone()),
+    };
+    let process = Process {
+        events: Arc::new(EventRecorder::new(client.clone(), reporter)),
+        client,
+        cloud,
+        metrics: metrics.clone(),
+        health: health.clone(),
+        passes: TaskTracker::new(),
+    };
+    let candidate = if arguments.no_leader_election {
+        None
+    } else {
+        let client = lease_client(config, timings)?;
+        Some(Candidate::new(&client, &namespace, &identity, timings))
+    };
+
+    let listener = TcpListener::bind(arguments.listen)
+        .await
+        .map_err(|error| RunError::Listen(arguments.listen, error))?;
+    if let Ok(address) = listener.local_addr() {
+        info!(%address, "serving /livez, /readyz and /metrics");
+    }
+    let ended = CancellationToken::new();
+    let _ended_at_last = ended.clone().drop_guard();
+    let server = tokio::spawn(server::serve(listener, health.clone(), metrics, ended));
+    let shutdown = shutdown_signal(health)?;
+    let term = Term {
+        process: &process,
+        scopes: &arguments.watch_namespaces,
+        namespace: &namespace,
+        shutdown: &shutdown,
+        grace: arguments.shutdown_grace,
+    };
+    tokio::select! {
+        () = terms(&term, candidate) => Ok(()),
+        _ = server => Err(RunError::Server),
+    }
+}
+
+/// One term of leadership after the other, until the shutdown.
+async fn terms(term: &Term<'_>, candidate: Option<Candidate>) {
+    let Some(candidate) = candidate else {
+        return term.work(Leadership::Alone).await;
+    };
+    while !term.shutdown.is_cancelled() {
+        let work = term.work(Leadership::ByLease(candidate.clone()));
+        tokio::select! {
+            // A term that has begun ends in its own way.
+            worked = candidate.lead(work) => {
+                if worked.is_none() {
+                    warn!("the leadership was lost: no new passes; joining the election again");
+                    term.process.health.set_leader(false);
+                    term.process.metrics.set_leader(false);
+                }
+            }
+            () = term.shutdown_while_standing_by() => candidate.release().await,
+        }
+    }
+    // Passes of a term that was lost may still be writing down what they did.
+    term.finish_passes().await;
+}
+
+/// What a term of leadership needs.
+struct Term<'a> {
+    process: &'a Process,
+    scopes: &'a [String],
+    namespace: &'a str,
+    shutdown: &'a CancellationToken,
+    grace: Duration,
+}
+
+impl Term<'_> {
+    /// Watches and reconciles. Dropped when the leadership is lost, which cancels every pass that has sent nothing.
+    async fn work(&self, leadership: Leadership) {
+        let Process {
+            health, metrics, ..
+        } = self.process;
+        health.set_leader(true);
+        metrics.set_leader(true);
+        let Some(keyring) = self.keyring().await else {
+            return;
+        };
+        let stop = self.shutdown.child_token();
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let context = Arc::new(Context::new(self.process, keyring, leadership, stop));
+        let scopes = Scopes::of(self.scopes);
+        scopes.not_listed_yet(&context);
+        let controllers = scopes.iter().map(|scope| {
+            let (reader, watch) = watch_resources(context.clone(), scopes.clone(), scope);
+            let controller = controller::run(context.clone(), reader, scope.wakes.clone());
+            let secrets = watch_secrets(context.clone(), scopes.clone(), scope.clone());
+            async move {
+                tokio::select! {
+                    () = controller => {}
+                    ((), ()) = async { tokio::join!(watch, secrets) } => {}
+                }
+            }
+        });
+        let controllers = join_all(controllers);
+        tokio::select! {
+            _ = controllers => {}
+            () = self.shutdown.cancelled() => {}
+        }
+        self.finish_passes().await;
+    }
+
+    /// The keyring, which needs the API server and a permission, and is waited for like everything that may pass.
+    async fn keyring(&self) -> Option<Keyring> {
+        const PART: &str = "fingerprint key";
+        let Process { client, health, .. } = self.process;
+        let mut wait = Duration::from_millis(500);
+        loop {
+            let bytes = Zeroizing::new(rand::random());
+            let id = format!("{:08x}", rand::random::<u32>());
+            let loaded = fingerprint::load_or_create(client, self.namespace, bytes, id);
+            let error: KeyStoreError = tokio::select! {
+                loaded = loaded => match loaded {
+                    Ok(keyring) => {
+                        health.clear_obstacle(PART);
+                        return Some(keyring);
+                    }
+                    Err(error) => error,
+                },
+                () = self.shutdown.cancelled() => return None,
+            };
+            if health.set_obstacle(PART, &error.to_string(), None) {
+                error!(%error, "no fingerprint key: nothing can be compared, so nothing is reset");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait.mul_f64(rand::rng().random_range(0.5..1.0))) => {}
+                () = self.shutdown.cancelled() => return None,
+            }
+            wait = (wait * 2).min(Duration::from_secs(30));
+        }
+    }
+
+    /// Passes that have sent a reset run to their end; the others have given up.
+    async fn finish_passes(&self) {
+        let passes = &self.process.passes;
+        passes.close();
+        if tokio::time::timeout(self.grace, passes.wait())
+            .await
+            .is_err()
+        {
+            error!(
+                left = passes.len(),
+                "the grace period is over; a reset may have been sent and not written down, and will be sent again"
+            );
+        }
+        passes.reopen();
+    }
+
+    async fn shutdown_while_standing_by(&self) {
+        self.shutdown.cancelled().await;
+        if self.process.health.is_leader() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// The kubeconfig, or the pod's ServiceAccount. Without retries: a pass that fails is a pass that comes again.
+async fn kube_config() -> Result<Config, RunError> {
+    let mut config = Config::infer().await.map_err(RunError::Kubeconfig)?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.default_retry = false;
+    Ok(config)
+}
+
+/// Three tries fit into the renew deadline, so that one slow answer does not cost the leadership.
+fn lease_client(mut config: Config, timings: Timings) -> Result<Client, RunError> {
+    let timeout = timings.renew_deadline / 3;
+    config.connect_timeout = Some(timeout);
+    config.read_timeout = Some(timeout);
+    config.write_timeout = Some(timeout);
+    // Otherwise the time in which a pooled connection was idle would count against the answer.
+    config.reset_reader_on_write = true;
+    Client::try_from(config).map_err(RunError::Client)
+}
+
+fn cloud(arguments: &RunArguments, metrics: Arc<Metrics>) -> Result<Cloud, RunError> {
+    let limits = Limits::new(LimitSettings {
+        requests_per_second: arguments.rds_qps,
+        // A second's worth, so that one rotation's three calls never wait in a quiet fleet.
+        burst: arguments.rds_qps,
+        concurrency: arguments.concurrency,
+    });
+    let source = Source::from_environment(|name| std::env::var(name).ok());
+    if let Err(error) = source.credentials() {
+        warn!(%error, "no cloud credentials");
+    }
+    let route = (
+        arguments.region.clone(),
+        arguments.rds_network,
+        arguments.rds_endpoint.clone(),
+    );
+    Ok(Cloud::new(
+        RdsClient::new(Timeouts::default())?,
+        source,
+        limits,
+        route,
+        metrics,
+    ))
+}
+
+/// The pod's name and something that no other process ever had, since a container that restarts keeps the name.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "rds-password-operator".to_owned());
+    format!("{host}_{:016x}", rand::random::<u64>())
+}
+
+/// Cancelled by SIGTERM or SIGINT. From then on the process is not ready.
+fn shutdown_signal(health: Health) -> Result<CancellationToken, RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("stopping: no new passes");
+        health.set_stopping();
+        token.cancel();
+    });
+    Ok(shutdown)
+}

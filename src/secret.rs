@@ -1,0 +1,180 @@
+//! Reads a Secret without letting anyone print it.
+//!
+//! kube-client logs the whole text of an object that it cannot decode (kube-client 5.0.0, `Client::request`, at warn), so the
+//! text is taken here, parsed here, and the parser's details are thrown away.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::Request;
+use kube::{Client, Resource as _};
+use serde::Deserialize;
+use thiserror::Error;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// How long one read may take. The API server answers a GET in milliseconds; ten seconds outlast a leader change of etcd.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One version of a Secret. Its values are zeroed when it is dropped, and it has no `Debug`.
+#[derive(Deserialize)]
+pub struct SecretSnapshot {
+    metadata: Metadata,
+    #[serde(default)]
+    data: Option<BTreeMap<String, Encoded>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    uid: String,
+    resource_version: String,
+}
+
+/// A value in base64, as the API server sends it.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Encoded(String);
+
+impl Drop for Encoded {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// Why a Secret could not be read. None of the variants carries a word of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SecretReadError {
+    /// RBAC denies it.
+    #[error("the operator's ServiceAccount may not get this Secret")]
+    Forbidden,
+    /// The API server answered with something that is not a Secret.
+    #[error("the API server's answer is not a Secret")]
+    Malformed,
+    /// The API server refused with this HTTP status.
+    #[error("the API server answered with HTTP status {0}")]
+    Status(u16),
+    /// No answer.
+    #[error("the API server could not be reached")]
+    Unreachable,
+    /// No answer in time.
+    #[error("the API server did not answer within {} s", READ_TIMEOUT.as_secs())]
+    Timeout,
+}
+
+impl SecretReadError {
+    /// Whether it may be gone at the next look. The other kind lasts until a person acts.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Forbidden | Self::Malformed => false,
+            Self::Status(_) | Self::Unreachable | Self::Timeout => true,
+        }
+    }
+}
+
+impl SecretSnapshot {
+    /// `metadata.uid`.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.metadata.uid
+    }
+
+    /// `metadata.resourceVersion`.
+    #[must_use]
+    pub fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+
+    /// The keys of `data`.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.data
+            .iter()
+            .flat_map(|data| data.keys().map(String::as_str))
+    }
+
+    /// The decoded value of a key of `data`, where there is one.
+    ///
+    /// # Errors
+    /// [`SecretReadError::Malformed`] where the value is not base64, which the API server itself never sends.
+    pub fn value(&self, key: &str) -> Result<Option<Zeroizing<Vec<u8>>>, SecretReadError> {
+        let Some(Encoded(encoded)) = self.data.as_ref().and_then(|data| data.get(key)) else {
+            return Ok(None);
+        };
+        STANDARD
+            .decode(encoded)
+            .map(|value| Some(Zeroizing::new(value)))
+            .map_err(|_| SecretReadError::Malformed)
+    }
+
+    fn parse(text: &str) -> Result<Self, SecretReadError> {
+        serde_json::from_str(text).map_err(|_| SecretReadError::Malformed)
+    }
+}
+
+/// The Secret as the API server has it now (a quorum read: no `resourceVersion` is given), or `None` where there is none.
+///
+/// # Errors
+/// As [`SecretReadError`] says.
+pub async fn read(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<SecretSnapshot>, SecretReadError> {
+    let request = Request::new(Secret::url_path(&(), Some(namespace)))
+        .get(name, &kube::api::GetParams::default())
+        .map_err(|_| SecretReadError::Malformed)?;
+    let answer = tokio::time::timeout(READ_TIMEOUT, client.request_text(request))
+        .await
+        .map_err(|_| SecretReadError::Timeout)?;
+    match answer {
+        Ok(text) => SecretSnapshot::parse(&Zeroizing::new(text)).map(Some),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(kube::Error::Api(status)) if status.code == 403 => Err(SecretReadError::Forbidden),
+        Err(kube::Error::Api(status)) => Err(SecretReadError::Status(status.code)),
+        Err(kube::Error::FromUtf8(_)) => Err(SecretReadError::Malformed),
+        Err(_) => Err(SecretReadError::Unreachable),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_version_and_value() {
+        let snapshot = SecretSnapshot::parse(
+            r#"{"kind":"Secret","metadata":{"name":"a","uid":"u","resourceVersion":"7"},"data":{"password":"cGFzcw=="}}"#,
+        )
+        .unwrap();
+        assert_eq!((snapshot.uid(), snapshot.resource_version()), ("u", "7"));
+        assert_eq!(
+            snapshot.value("password").unwrap().unwrap().as_slice(),
+            b"pass"
+        );
+        assert!(snapshot.value("other").unwrap().is_none());
+    }
+
+    #[rstest::rstest]
+    #[case::empty("")]
+    #[case::other_kind(r#"{"kind":"Status"}"#)]
+    #[case::data_of_numbers(
+        r#"{"metadata":{"uid":"u","resourceVersion":"7"},"data":{"password":5}}"#
+    )]
+    fn an_answer_that_is_no_secret_is_malformed(#[case] text: &str) {
+        assert_eq!(
+            SecretSnapshot::parse(text).err(),
+            Some(SecretReadError::Malformed)
+        );
+    }
+
+    #[test]
+    fn a_secret_without_data_has_no_value() {
+        let snapshot =
+            SecretSnapshot::parse(r#"{"metadata":{"uid":"u","resourceVersion":"7"}}"#).unwrap();
+        assert!(snapshot.value("password").unwrap().is_none());
+    }
+}
