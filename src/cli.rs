@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -71,7 +71,7 @@ pub struct RunArguments {
 
     /// How many cloud calls may be under way at once.
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_CONCURRENCY", default_value = "16")]
-    pub concurrency: NonZeroU16,
+    pub concurrency: NonZeroU32,
 
     /// How many cloud calls a second, for each cloud account and region.
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_QPS", default_value = "10")]

@@ -255,12 +255,7 @@ fn lease_client(mut config: Config, timings: Timings) -> Result<Client, RunError
 }
 
 fn cloud(arguments: &RunArguments, metrics: Arc<Metrics>) -> Result<Cloud, RunError> {
-    let limits = Limits::new(LimitSettings {
-        requests_per_second: arguments.rds_qps,
-        // A second's worth, so that one rotation's three calls never wait in a quiet fleet.
-        burst: arguments.rds_qps,
-        concurrency: arguments.concurrency,
-    });
+    let limits = Limits::new(LimitSettings::new(arguments.rds_qps, arguments.concurrency));
     let source = Source::from_environment(|name| std::env::var(name).ok());
     if let Err(error) = source.credentials() {
         warn!(%error, "no cloud credentials");

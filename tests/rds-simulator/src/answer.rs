@@ -164,7 +164,7 @@ fn escape(text: &mut String, value: &str) {
             '>' => text.push_str("&gt;"),
             // XML 1.0 has no way to write control characters, not even as a reference.
             control if control.is_control() && !matches!(control, '\t' | '\n' | '\r') => {
-                text.push('\u{fffd}')
+                text.push('\u{fffd}');
             }
             other => text.push(other),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rds::Action;
+use crate::{answer::ApiError, rds::Action, throttle};
 
 /// Which requests a [`Fault`] or a pause concerns. What is not named matches everything.
 #[derive(Debug, Clone, Default)]
@@ -75,11 +75,7 @@ pub struct Fault {
 pub(crate) enum Kind {
     /// Nothing beside the delay.
     Delay,
-    Error {
-        status: u16,
-        code: String,
-        message: String,
-    },
+    Error(ApiError),
     EchoPassword {
         status: u16,
     },
@@ -102,11 +98,23 @@ impl Fault {
 
     /// An error answer.
     pub fn error(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Kind::Error {
-            status,
-            code: code.into(),
-            message: message.into(),
-        })
+        Self::new(Kind::Error(ApiError::new(status, code, message)))
+    }
+
+    /// The answer to a request that was one too many, with the header that tells for how long (to the millisecond).
+    #[must_use]
+    pub fn throttled(code: &str, time_left: Duration) -> Self {
+        let name = if code == "Throttling.User" {
+            throttle::USER_HEADER
+        } else {
+            throttle::USER_API_HEADER
+        };
+        let time_left = i128::try_from(time_left.as_millis()).unwrap_or(i128::MAX);
+        Self::new(Kind::Error(throttle::throttled(
+            400,
+            code,
+            Some((name, throttle::header_value(1, time_left))),
+        )))
     }
 
     /// An error answer whose `Code` and `Message` contain the password that was sent, as RDS' free-text codes could.
@@ -219,28 +227,28 @@ pub(crate) struct Ticket {
 #[derive(Default)]
 pub(crate) struct Faults {
     next_id: u64,
-    faults: Vec<(FaultId, Fault)>,
+    scripted: Vec<(FaultId, Fault)>,
     pauses: Vec<Pause>,
 }
 
 impl Faults {
     pub(crate) fn add(&mut self, fault: Fault) -> FaultId {
         let id = FaultId(self.take_id());
-        self.faults.push((id, fault));
+        self.scripted.push((id, fault));
         id
     }
 
     pub(crate) fn clear(&mut self, id: FaultId) {
-        self.faults.retain(|(known, _)| *known != id);
+        self.scripted.retain(|(known, _)| *known != id);
     }
 
     pub(crate) fn clear_all(&mut self) {
-        self.faults.clear();
+        self.scripted.clear();
     }
 
     /// Whether it was not cleared yet, also if it has happened as often as it should.
     pub(crate) fn is_set(&self, id: FaultId) -> bool {
-        self.faults.iter().any(|(known, _)| *known == id)
+        self.scripted.iter().any(|(known, _)| *known == id)
     }
 
     /// The oldest fault that concerns this request, and counts it.
@@ -250,7 +258,7 @@ impl Faults {
         instance: &str,
         account: Option<&str>,
     ) -> Option<(FaultId, Fault)> {
-        let (id, fault) = self.faults.iter_mut().find(|(_, fault)| {
+        let (id, fault) = self.scripted.iter_mut().find(|(_, fault)| {
             fault.remaining != Some(0) && fault.target.matches(action, instance, account)
         })?;
         if let Some(remaining) = &mut fault.remaining {

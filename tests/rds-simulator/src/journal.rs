@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
+    rds::Action,
     request::{ParsedRequest, SignatureMethod},
     secret::Password,
 };
@@ -36,7 +37,7 @@ pub struct Call {
     pub outcome: Outcome,
     /// HTTP status of the answer.
     pub status: Option<u16>,
-    /// The error code of the answer.
+    /// The error code of the answer; `<password>` stands for the password where the code echoes it.
     pub code: Option<String>,
     /// Whether the URL holds a password.
     pub password_in_url: bool,
@@ -47,6 +48,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// Whether it is of this action.
+    #[must_use]
+    pub fn is(&self, action: Action) -> bool {
+        self.action == action.name()
+    }
+
     /// Whether it was answered with 200.
     #[must_use]
     pub fn succeeded(&self) -> bool {

@@ -1,4 +1,4 @@
-//! A strict simulator of the ApsaraDB RDS OpenAPI over HTTP, for tests.
+//! A strict simulator of the RDS API of Alibaba Cloud over HTTP, for tests.
 //!
 //! It is built from the documented protocol, not from what a particular client sends, so that any official Alibaba Cloud
 //! SDK that is pointed at it works, and a client that breaks the protocol fails as it would in the cloud. It knows the
@@ -52,6 +52,7 @@ mod shared;
 mod signature;
 mod simulator;
 mod state;
+mod throttle;
 mod timeline;
 
 pub use fault::{Fault, FaultId, Target};
@@ -65,4 +66,5 @@ pub use rds::{
 pub use request::SignatureMethod;
 pub use secret::Password;
 pub use simulator::{Journal, NoSuchTarget, Pause, RdsSimulator, WaitTimeout};
+pub use throttle::Throttle;
 pub use timeline::Timeline;

@@ -1,8 +1,11 @@
 //! Names and values of a query string or a form body.
 
-use std::collections::BTreeMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, btree_map::Entry},
+};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
 /// Everything but RFC 3986's unreserved characters, which is what both signature methods encode.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -25,41 +28,62 @@ pub(crate) enum ParameterError {
     NotUtf8,
 }
 
-/// Parameters by name; each name occurs once.
+/// Parameters by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Parameters(BTreeMap<String, String>);
+pub(crate) struct Parameters {
+    values: BTreeMap<String, String>,
+    problem: Option<ParameterError>,
+}
 
 impl Parameters {
-    /// Parses `application/x-www-form-urlencoded` text, which is also a query string's form.
-    pub(crate) fn parse(text: &str) -> Result<Self, ParameterError> {
+    /// Parses `application/x-www-form-urlencoded` text, which is also a query string's form. What is wrong with it is noted
+    /// as [`Parameters::problem`], so that a refusal can still be in the format that was asked for.
+    pub(crate) fn parse(text: &[u8]) -> Self {
         let mut parameters = Self::default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            parameters.insert(decode(name)?, decode(value)?)?;
+        for pair in text
+            .split(|byte| *byte == b'&')
+            .filter(|pair| !pair.is_empty())
+        {
+            let mut parts = pair.splitn(2, |byte| *byte == b'=');
+            match (
+                decode(parts.next().unwrap_or_default()),
+                decode(parts.next().unwrap_or_default()),
+            ) {
+                (Some(name), Some(value)) => parameters.insert(name, value),
+                _ => parameters.problem = Some(ParameterError::NotUtf8),
+            }
         }
-        Ok(parameters)
+        parameters
     }
 
     /// Both together. RPC requests may carry parameters in either, but each only once.
-    pub(crate) fn merged(&self, other: &Self) -> Result<Self, ParameterError> {
-        let mut all = self.clone();
-        for (name, value) in &other.0 {
-            all.insert(name.clone(), value.clone())?;
+    pub(crate) fn merged(mut self, other: Self) -> Self {
+        self.problem = self.problem.or(other.problem);
+        for (name, value) in other.values {
+            self.insert(name, value);
         }
-        Ok(all)
+        self
     }
 
-    fn insert(&mut self, name: String, value: String) -> Result<(), ParameterError> {
-        if self.0.contains_key(&name) {
-            return Err(ParameterError::Repeated(name));
+    fn insert(&mut self, name: String, value: String) {
+        match self.values.entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(value);
+            }
+            Entry::Occupied(entry) => {
+                self.problem = Some(ParameterError::Repeated(entry.key().clone()));
+            }
         }
-        self.0.insert(name, value);
-        Ok(())
+    }
+
+    /// Why the request cannot be carried out.
+    pub(crate) fn problem(&self) -> Option<&ParameterError> {
+        self.problem.as_ref()
     }
 
     /// A parameter's value; an empty one counts as absent, as the API takes it.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0
+        self.values
             .get(name)
             .map(String::as_str)
             .filter(|value| !value.is_empty())
@@ -69,7 +93,7 @@ impl Parameters {
     pub(crate) fn canonical(&self, except: Option<&str>) -> String {
         // A BTreeMap of Strings iterates in byte order.
         let pairs = self
-            .0
+            .values
             .iter()
             .filter(|(name, _)| Some(name.as_str()) != except);
         let encoded: Vec<_> = pairs
@@ -79,12 +103,16 @@ impl Parameters {
     }
 }
 
-fn decode(text: &str) -> Result<String, ParameterError> {
-    let spaced = text.replace('+', " ");
-    let decoded = percent_decode_str(&spaced)
+/// `None` if it is not UTF-8.
+fn decode(text: &[u8]) -> Option<String> {
+    let spaced: Vec<_> = text
+        .iter()
+        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+        .collect();
+    percent_decode(&spaced)
         .decode_utf8()
-        .map_err(|_| ParameterError::NotUtf8)?;
-    Ok(decoded.into_owned())
+        .ok()
+        .map(Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -100,19 +128,19 @@ mod tests {
     #[case("!'()", "%21%27%28%29")]
     fn encodes_as_rfc_3986(#[case] plain: &str, #[case] encoded: &str) {
         assert_eq!(encode(plain), encoded);
-        assert_eq!(decode(encoded), Ok(plain.to_owned()));
+        assert_eq!(decode(encoded.as_bytes()).as_deref(), Some(plain));
     }
 
     #[rstest]
     #[case("a=1&a=2", ParameterError::Repeated("a".to_owned()))]
     #[case("a=%FF", ParameterError::NotUtf8)]
-    fn refuses(#[case] text: &str, #[case] error: ParameterError) {
-        assert_eq!(Parameters::parse(text), Err(error));
+    fn notes_what_is_wrong(#[case] text: &str, #[case] error: ParameterError) {
+        assert_eq!(Parameters::parse(text.as_bytes()).problem(), Some(&error));
     }
 
     #[test]
     fn canonical_is_sorted_and_encoded_again() {
-        let parsed = Parameters::parse("b=x+y&Signature=s&B=%2A&a").unwrap_or_default();
+        let parsed = Parameters::parse(b"b=x+y&Signature=s&B=%2A&a");
         assert_eq!(parsed.canonical(Some("Signature")), "B=%2A&a=&b=x%20y");
         assert_eq!(parsed.get("a"), None);
         assert_eq!(parsed.get("b"), Some("x y"));

@@ -1,10 +1,11 @@
 //! A request as it came over HTTP, and what is read out of it before anything is believed.
 
 use hyper::{HeaderMap, body::Bytes};
+use percent_encoding::percent_decode_str;
 
 use crate::{
     answer::{ApiError, Format},
-    parameters::{ParameterError, Parameters},
+    parameters::Parameters,
     secret::Password,
 };
 
@@ -76,7 +77,7 @@ pub(crate) struct ParsedRequest {
     /// ACS3's, if it is there and well-formed.
     pub(crate) authorization: Option<Authorization>,
     /// RPC: query and form body together. ACS3: the query alone, since the parameters are declared `in: query`.
-    pub(crate) parameters: Result<Parameters, ParameterError>,
+    pub(crate) parameters: Parameters,
     /// Whether the URL holds a password.
     pub(crate) password_in_url: bool,
     /// The password that was sent, wherever it was.
@@ -85,7 +86,7 @@ pub(crate) struct ParsedRequest {
 
 impl ParsedRequest {
     pub(crate) fn parse(request: HttpRequest) -> Self {
-        let query = Parameters::parse(&request.query);
+        let query = Parameters::parse(request.query.as_bytes());
         let form = parse_form(&request);
         let authorization = header(&request.headers, "authorization")
             .unwrap_or_default()
@@ -97,25 +98,23 @@ impl ParsedRequest {
         } else {
             SignatureMethod::RpcHmacSha1
         };
-        let sent_in = |parameters: &Result<Parameters, ParameterError>| {
-            let parameters = parameters.as_ref().ok()?;
+        let sent_in = |parameters: &Parameters| {
             PASSWORD_PARAMETERS
                 .iter()
                 .find_map(|name| parameters.get(name))
                 .map(Password::new)
         };
         let in_query = sent_in(&query);
-        // Also when the query could not be parsed: its raw text still went through proxies and their logs.
-        let password_in_url = PASSWORD_PARAMETERS.iter().any(|name| {
-            request
-                .query
-                .split('&')
-                .any(|pair| pair.split('=').next() == Some(*name))
-        });
-        let password = in_query.or_else(|| sent_in(&form));
+        let password = in_query.clone().or_else(|| sent_in(&form));
+        let url = format!("{}?{}", request.path, request.query);
+        let url = percent_decode_str(&url).decode_utf8_lossy();
+        let password_in_url = in_query.is_some()
+            || password
+                .as_ref()
+                .is_some_and(|password| url.contains(password.expose()));
         let parameters = match signature {
             SignatureMethod::Acs3HmacSha256 => query,
-            SignatureMethod::RpcHmacSha1 => query.and_then(|query| query.merged(&form?)),
+            SignatureMethod::RpcHmacSha1 => query.merged(form),
         };
         Self {
             method: request.method,
@@ -132,7 +131,7 @@ impl ParsedRequest {
 
     /// A parameter of the action, or of the protocol in an RPC request.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
-        self.parameters.as_ref().ok()?.get(name)
+        self.parameters.get(name)
     }
 
     /// A parameter of the action that it cannot do without.
@@ -215,11 +214,12 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// A body of another type is not a form and holds no parameters.
-fn parse_form(request: &HttpRequest) -> Result<Parameters, ParameterError> {
+fn parse_form(request: &HttpRequest) -> Parameters {
     let content_type = header(&request.headers, "content-type").unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Ok(Parameters::default());
+    if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        Parameters::parse(&request.body)
+    } else {
+        Parameters::default()
     }
-    Parameters::parse(std::str::from_utf8(&request.body).map_err(|_| ParameterError::NotUtf8)?)
 }

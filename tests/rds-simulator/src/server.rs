@@ -212,7 +212,13 @@ async fn handle(
         state.journal.note(number, |call| {
             call.finished = Some(Timestamp::now());
             call.status = answer.as_ref().map(|answer| answer.status);
-            call.code = answer.as_ref().and_then(|answer| answer.code.clone());
+            call.code = answer
+                .as_ref()
+                .and_then(|answer| answer.code.clone())
+                .map(|code| match &call.password {
+                    Some(password) => code.replace(password.expose(), "<password>"),
+                    None => code,
+                });
             call.outcome = match &answer {
                 _ if client_is_gone => Outcome::ClientGone,
                 Some(answer) if !answer.truncated => Outcome::Answered,
@@ -302,11 +308,7 @@ impl Way<'_> {
         tokio::time::sleep(fault.delay).await;
         match fault.kind {
             Kind::Delay => Strike::Continue(answer),
-            Kind::Error {
-                status,
-                code,
-                message,
-            } => Strike::Instead(Some(self.error(ApiError::new(status, code, message)))),
+            Kind::Error(error) => Strike::Instead(Some(self.error(error))),
             Kind::EchoPassword { status } => {
                 let password = self
                     .request

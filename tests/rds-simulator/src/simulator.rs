@@ -19,6 +19,7 @@ use crate::{
     server,
     shared::Shared,
     state::State,
+    throttle::Throttle,
     timeline::Timeline,
 };
 
@@ -196,7 +197,7 @@ impl RdsSimulator {
         password: &str,
     ) -> Result<(), NoSuchTarget> {
         self.change_account(instance, account, |found| {
-            found.password = Password::new(password)
+            found.password = Password::new(password);
         })
     }
 
@@ -235,6 +236,10 @@ impl RdsSimulator {
     }
 
     /// Lets something go wrong. If several faults match a request, it meets the oldest.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "only a fault that is cleared by itself needs its id"
+    )]
     pub fn add_fault(&self, fault: Fault) -> FaultId {
         self.shared.update(|state| state.faults.add(fault))
     }
@@ -263,6 +268,16 @@ impl RdsSimulator {
     #[must_use = "dropping a pause releases its requests"]
     pub fn pause_after_effect(&self, target: impl Into<Target>) -> Pause {
         self.pause_at(Point::AfterEffect, target.into())
+    }
+
+    /// Limits how often each cloud account may call. Several limits hold together.
+    pub fn add_throttle(&self, throttle: Throttle) {
+        self.shared.update(|state| state.throttles.push(throttle));
+    }
+
+    /// Ends all limits.
+    pub fn clear_throttles(&self) {
+        self.shared.update(|state| state.throttles.clear());
     }
 
     /// Sets how far the cloud's clock is ahead of this machine's (behind it, if negative). The clock decides about

@@ -12,6 +12,7 @@ use crate::{
     rds::{self, Action, Instances, instance::Instance},
     request::{ParsedRequest, SignatureMethod},
     signature,
+    throttle::{self, Throttle},
 };
 
 /// How far a request's timestamp may be off.
@@ -24,6 +25,7 @@ pub(crate) struct State {
     pub(crate) instances: Instances,
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
+    pub(crate) throttles: Vec<Throttle>,
     /// How far the cloud's clock is ahead of this machine's.
     pub(crate) clock_skew: SignedDuration,
     /// Nonces by access key, and when the cloud's clock showed what as they were used.
@@ -47,7 +49,7 @@ impl Admitted {
     }
 }
 
-/// Whether a request may be carried out: form, access key, signature, nonce, parameters and permission, in that order.
+/// Whether a request may be carried out: form, access key, signature, nonce, rate, parameters and permission, in that order.
 pub(crate) fn admit(
     state: &mut State,
     now: Timestamp,
@@ -61,11 +63,11 @@ pub(crate) fn admit(
             "This http method is not supported.",
         ));
     }
-    if let Err(error) = &request.parameters {
+    if let Some(problem) = request.parameters.problem() {
         return Err(ApiError::new(
             400,
             "InvalidParameter",
-            format!("The parameters are not valid: {error}."),
+            format!("The parameters are not valid: {problem}."),
         ));
     }
     request.format()?;
@@ -97,6 +99,7 @@ pub(crate) fn admit(
     }
     // Only a right signature uses a nonce up: otherwise anyone could use up another's.
     use_nonce(&mut state.nonces, key_id, nonce, cloud_time)?;
+    throttle::take_token(&mut state.throttles, action, &key.cloud_account, now)?;
     let call = rds::Call::parse(action, request)?;
     let region = state
         .instances

@@ -2,7 +2,7 @@
 
 use crate::answer::ApiError;
 
-/// Documented as 400 "The DBInstanceId provided does not exist in records."; this is what the API was seen to answer
+/// Documented as 400 with another text; this is what the API was seen to answer
 /// (<https://github.com/aliyun/terraform-provider-alicloud/issues/4776>).
 pub(super) fn instance_not_found() -> ApiError {
     ApiError::new(

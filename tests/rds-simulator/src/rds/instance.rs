@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{ram::DEFAULT_CLOUD_ACCOUNT, secret::Password, timeline::Timeline};
 
-/// An RDS instance. Unless told otherwise: MySQL 8.0, `HighAvailability`, in cn-hangzhou, `Running`, unlocked.
+/// An RDS instance. Unless told otherwise: `MySQL` 8.0, `HighAvailability`, in cn-hangzhou, `Running`, unlocked.
 #[derive(Clone)]
 pub struct Instance {
     pub(crate) id: String,

@@ -1,4 +1,4 @@
-//! ApsaraDB RDS, API version 2014-08-15: its instances and the actions on them.
+//! RDS, API version 2014-08-15: its instances and the actions on them.
 
 mod describe_accounts;
 mod describe_db_instance_attribute;

@@ -1,4 +1,4 @@
-//! The two signature methods of Alibaba Cloud's OpenAPI.
+//! The two signature methods of Alibaba Cloud's APIs.
 
 pub(crate) mod acs3;
 pub(crate) mod rpc;
