@@ -36,11 +36,14 @@
 //! # }
 //! ```
 //!
-//! The way of a request: `server` (HTTP) → `request` (taken apart) → `state` (admitted: `ram`, `signature`, nonce) →
-//! `fault` → `rds` (carried out) → `answer` (JSON or XML), with each step in the `journal`. All but `server` is pure.
+//! The way of a request: `server` (HTTP) → `request` (taken apart) → `state` (admitted: `ram`, `signature`, nonce,
+//! `throttle`) → `fault` → `rds` (carried out) → `answer` (JSON or XML) → `wire` (HTTP again), with each step in the
+//! `journal`; `handling` takes it along. Time and chance come in there: what decides is pure.
 
 mod answer;
 mod fault;
+mod handles;
+mod handling;
 mod journal;
 mod parameters;
 mod ram;
@@ -54,8 +57,10 @@ mod simulator;
 mod state;
 mod throttle;
 mod timeline;
+mod wire;
 
 pub use fault::{Fault, FaultId, Target};
+pub use handles::{Journal, Pause, WaitTimeout};
 pub use jiff::{SignedDuration, Timestamp};
 pub use journal::{Call, Outcome};
 pub use ram::{AccessKey, DenialCode};
@@ -65,6 +70,6 @@ pub use rds::{
 };
 pub use request::SignatureMethod;
 pub use secret::Password;
-pub use simulator::{Journal, NoSuchTarget, Pause, RdsSimulator, WaitTimeout};
+pub use simulator::{NoSuchTarget, RdsSimulator};
 pub use throttle::Throttle;
 pub use timeline::Timeline;

@@ -260,10 +260,11 @@ impl Acs3 {
             .map(|(name, _)| name.as_str())
             .collect::<Vec<_>>()
             .join(";");
-        let lines: String = signed
+        let lines: Vec<_> = signed
             .iter()
             .map(|(name, value)| format!("{name}:{value}\n"))
             .collect();
+        let lines = lines.concat();
         let mut sorted = self.query.clone();
         sorted.sort();
         let canonical = format!(
@@ -299,5 +300,9 @@ fn sha256(text: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .concat()
 }

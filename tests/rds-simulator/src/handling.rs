@@ -1,0 +1,229 @@
+//! The way of one request: noted, admitted, held or struck by a fault, carried out, answered.
+
+use std::convert::Infallible;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use crate::{
+    answer::{Answer, ApiError, Format},
+    fault::{Fault, FaultId, Kind, Point},
+    journal::Outcome,
+    request::{HttpRequest, ParsedRequest},
+    shared::Shared,
+    state::{self, Admitted},
+    wire::WireAnswer,
+};
+
+/// The client's presence: it ends with the connection, and nothing is ever sent.
+pub(crate) type Client = oneshot::Receiver<Infallible>;
+
+/// The way of one request. `None` closes the connection.
+pub(crate) async fn handle(
+    request: HttpRequest,
+    shared: &Shared,
+    mut client: Client,
+) -> Option<WireAnswer> {
+    let request = ParsedRequest::parse(request);
+    let request_id = request_id(rand::random());
+    let (number, admitted) = shared.update(|state| {
+        let now = Timestamp::now();
+        (
+            state.journal.begin(now, &request, &request_id),
+            state::admit(state, now, &request),
+        )
+    });
+    let way = Way {
+        shared,
+        format: request.format().unwrap_or(Format::Xml),
+        request: &request,
+        number,
+        request_id: &request_id,
+    };
+    let answer = match admitted {
+        Ok(admitted) => way.carry_out(&admitted, &mut client).await,
+        Err(error) => Some(way.error(error)),
+    };
+    // The sender is dropped with the connection, and nothing is ever sent.
+    let client_is_gone = matches!(client.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    shared.update(|state| {
+        state.journal.note(number, |call| {
+            call.finished = Some(Timestamp::now());
+            call.status = answer.as_ref().map(|answer| answer.status);
+            call.code = answer
+                .as_ref()
+                .and_then(|answer| answer.code.clone())
+                .map(|code| match &call.password {
+                    Some(password) => code.replace(password.expose(), "<password>"),
+                    None => code,
+                });
+            call.outcome = match &answer {
+                _ if client_is_gone => Outcome::ClientGone,
+                Some(answer) if !answer.truncated => Outcome::Answered,
+                _ => Outcome::Cut,
+            };
+        });
+    });
+    answer
+}
+
+/// What is known of a request on its way.
+struct Way<'a> {
+    shared: &'a Shared,
+    format: Format,
+    request: &'a ParsedRequest,
+    number: u64,
+    request_id: &'a str,
+}
+
+impl Way<'_> {
+    async fn carry_out(&self, admitted: &Admitted, client: &mut Client) -> Option<WireAnswer> {
+        let fault = self.shared.update(|state| {
+            state.faults.take(
+                admitted.call.action(),
+                &admitted.call.instance,
+                admitted.account(),
+            )
+        });
+        let (before, after) = match fault {
+            Some((id, fault)) if fault.after_effect => (None, Some((id, fault))),
+            other => (other, None),
+        };
+        self.hold(Point::BeforeEffect, admitted).await;
+        if let Some(fault) = before
+            && let Strike::Instead(answer) = self.strike(fault, None, client).await
+        {
+            return answer;
+        }
+        let performed = self.shared.update(|state| {
+            state::perform(
+                state,
+                Timestamp::now(),
+                admitted,
+                self.number,
+                self.request_id,
+            )
+        });
+        let answer = match performed {
+            Ok(answer) => WireAnswer::new(&answer, self.format),
+            Err(error) => self.error(error),
+        };
+        self.hold(Point::AfterEffect, admitted).await;
+        match after {
+            None => Some(answer),
+            Some(fault) => match self.strike(fault, Some(answer), client).await {
+                Strike::Instead(answer) | Strike::Continue(answer) => answer,
+            },
+        }
+    }
+
+    /// Waits as long as a pause holds requests at this point.
+    async fn hold(&self, point: Point, admitted: &Admitted) {
+        let call = &admitted.call;
+        let ticket = self.shared.update(|state| {
+            state
+                .faults
+                .arrive(point, call.action(), &call.instance, admitted.account())
+        });
+        if let Some(ticket) = ticket {
+            self.shared
+                .wait_until(|state| state.faults.may_go(ticket).then_some(()))
+                .await;
+        }
+    }
+
+    /// Lets a fault happen, to the right answer if there is one already.
+    async fn strike(
+        &self,
+        (id, fault): (FaultId, Fault),
+        answer: Option<WireAnswer>,
+        client: &mut Client,
+    ) -> Strike {
+        tokio::time::sleep(fault.delay).await;
+        match fault.kind {
+            Kind::Delay => Strike::Continue(answer),
+            Kind::Error(error) => Strike::Instead(Some(self.error(error))),
+            Kind::EchoPassword { status } => {
+                let password = self
+                    .request
+                    .password
+                    .as_ref()
+                    .map_or("", |password| password.expose());
+                let message = format!("DB Operation Failed:Password '{password}' was rejected.");
+                Strike::Instead(Some(self.error(ApiError::new(
+                    status,
+                    format!("Rejected.{password}"),
+                    message,
+                ))))
+            }
+            Kind::Close => Strike::Instead(None),
+            Kind::Hang => {
+                tokio::select! {
+                    () = self.shared.wait_until(|state| (!state.faults.is_set(id)).then_some(())) => {}
+                    _ = client => {}
+                }
+                Strike::Instead(None)
+            }
+            Kind::Garbage {
+                status,
+                content_type,
+                body,
+            } => Strike::Instead(Some(WireAnswer {
+                status,
+                code: None,
+                content_type,
+                headers: Vec::new(),
+                body,
+                truncated: false,
+            })),
+            Kind::Truncate => Strike::Instead(answer.map(|answer| WireAnswer {
+                truncated: true,
+                ..answer
+            })),
+        }
+    }
+
+    fn error(&self, error: ApiError) -> WireAnswer {
+        WireAnswer::new(
+            &Answer::error(error, self.request_id, self.request.host()),
+            self.format,
+        )
+    }
+}
+
+/// How a request goes on after a fault.
+enum Strike {
+    /// As it would have.
+    Continue(Option<WireAnswer>),
+    /// It ends with this answer, or with a closed connection.
+    Instead(Option<WireAnswer>),
+}
+
+/// A request id as RDS has them: a random UUID in upper case.
+fn request_id(random: u128) -> String {
+    // Version 4, variant 1 (RFC 9562).
+    let id = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{id:032X}");
+    [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_random_uuids_in_upper_case() {
+        assert_eq!(
+            request_id(u128::MAX),
+            "FFFFFFFF-FFFF-4FFF-BFFF-FFFFFFFFFFFF"
+        );
+        assert_eq!(request_id(0), "00000000-0000-4000-8000-000000000000");
+    }
+}

@@ -1,0 +1,15 @@
+//! The simulator as a client meets it: over HTTP.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says so where something is not as it should be"
+)]
+
+mod actions;
+mod client;
+mod faults;
+mod program;
+mod protocol;
+mod state;
+mod throttling;
