@@ -136,6 +136,10 @@ pub struct Attempt {
     pub request: Option<String>,
     /// The keyed fingerprint of the value that was tried.
     pub fingerprint: StoredFingerprint,
+    /// True where an answer was lost, of this try or of one before it: the database may have that value, so that even the value
+    /// of the last reset counts as not applied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outcome_unknown: bool,
 }
 
 /// How a finished try ended: `Reset`, or the reason of the condition that it led to.

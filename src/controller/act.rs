@@ -52,7 +52,7 @@ async fn reset(
 ) -> Result<(Observation, Outcome), ObserveError> {
     let route = match context.cloud.route(&observation.resource.spec) {
         Ok(route) => route,
-        Err(error) => return Ok((observation, unroutable(error, Some(trigger)))),
+        Err(error) => return Ok((observation, unroutable(error, trigger))),
     };
     let target = observation.resource.spec.target();
     let admission = tokio::select! {
@@ -107,7 +107,7 @@ async fn admit(
         .cloud
         .instance(route, &target.instance_id)
         .await
-        .map_err(|error| Failure::of_call(&error, Some(trigger), false))?;
+        .map_err(|error| Failure::of_read(&error, trigger))?;
     if let Some(failure) = obstacle(&instance, trigger) {
         return Err(failure);
     }
@@ -149,7 +149,7 @@ async fn send(
                 account,
             })
         }
-        Err(error) => Outcome::Failed(Failure::of_call(&error, Some(trigger), true)),
+        Err(error) => Outcome::Failed(Failure::of_reset(&error, trigger)),
     }
 }
 
@@ -168,7 +168,7 @@ async fn look(context: &Context, observation: Observation) -> (Observation, Outc
     (observation, outcome)
 }
 
-fn unroutable(error: RouteError, trigger: Option<Trigger>) -> Outcome {
+fn unroutable(error: RouteError, trigger: Trigger) -> Outcome {
     let reason = match error {
         RouteError::Credentials(_) => Reason::CredentialsUnavailable,
         RouteError::Region => Reason::Rejected,
@@ -182,6 +182,7 @@ fn unroutable(error: RouteError, trigger: Option<Trigger>) -> Outcome {
         request_id: None,
         retry_after: None,
         instance_was_running: false,
+        outcome_unknown: false,
     })
 }
 
@@ -199,7 +200,7 @@ fn obstacle(instance: &DbInstance, trigger: Trigger) -> Option<Failure> {
         }
     };
     Some(Failure {
-        trigger: Some(trigger),
+        trigger,
         reason,
         class,
         explanation: Cow::Owned(explanation),
@@ -207,5 +208,6 @@ fn obstacle(instance: &DbInstance, trigger: Trigger) -> Option<Failure> {
         request_id: Some(instance.request_id.clone()),
         retry_after: None,
         instance_was_running: false,
+        outcome_unknown: false,
     })
 }

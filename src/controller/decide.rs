@@ -131,6 +131,14 @@ fn applied(resource: &DatabaseAccountPassword, value: &SecretValue) -> Applied {
     let Some(reset) = resource.last_reset_of_target() else {
         return Applied::No;
     };
+    let attempt = resource
+        .status
+        .as_ref()
+        .and_then(|status| status.last_attempt.as_ref());
+    // After a lost answer the database may have the value that was tried then, and not that of the last reset.
+    if attempt.is_some_and(|attempt| attempt.outcome_unknown) {
+        return Applied::No;
+    }
     match value.compared {
         Some(Comparison::Same) => Applied::Yes {
             renew_fingerprint: false,

@@ -56,8 +56,8 @@ pub enum Account {
 /// A try that did not succeed.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// What was tried: a reset for this reason, or only a look at the account.
-    pub trigger: Option<Trigger>,
+    /// Why a reset was tried.
+    pub trigger: Trigger,
     /// What stands in the way.
     pub reason: Reason,
     /// How soon to try again.
@@ -72,16 +72,14 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Whether the instance was seen to be `Running` and not locked before.
     pub instance_was_running: bool,
+    /// Whether the reset may have taken effect all the same.
+    pub outcome_unknown: bool,
 }
 
 impl Failure {
-    /// The failure that this answer is.
+    /// The failure that this answer to a read is.
     #[must_use]
-    pub fn of_call(
-        error: &CallError,
-        trigger: Option<Trigger>,
-        instance_was_running: bool,
-    ) -> Self {
+    pub fn of_read(error: &CallError, trigger: Trigger) -> Self {
         Self {
             trigger,
             reason: error.reason(),
@@ -90,7 +88,18 @@ impl Failure {
             code: error.code().cloned(),
             request_id: error.request_id().cloned(),
             retry_after: error.retry_after(),
-            instance_was_running,
+            instance_was_running: false,
+            outcome_unknown: false,
+        }
+    }
+
+    /// The failure that this answer to a reset is. The instance was seen to be `Running` before.
+    #[must_use]
+    pub fn of_reset(error: &CallError, trigger: Trigger) -> Self {
+        Self {
+            instance_was_running: true,
+            outcome_unknown: error.outcome_unknown(),
+            ..Self::of_read(error, trigger)
         }
     }
 }

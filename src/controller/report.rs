@@ -225,11 +225,7 @@ fn count(context: &Context, outcome: &Outcome) {
     context.metrics.pass(outcome.label());
     match outcome {
         Outcome::Accepted(_) => context.metrics.reset("Reset"),
-        Outcome::Failed(Failure {
-            trigger: Some(_),
-            reason,
-            ..
-        }) => {
+        Outcome::Failed(Failure { reason, .. }) => {
             context.metrics.reset(reason.as_str());
         }
         _ => {}

@@ -169,18 +169,16 @@ fn record(
         Outcome::Failed(failure) => {
             let failures = failures(observation).saturating_add(1);
             status.last_attempt = Some(attempt(observation, value, failures, Some(failure), times));
-            if let Some(trigger) = failure.trigger {
-                push_history(
-                    &mut status.history,
-                    FinishedTry {
-                        time: seconds(times.now),
-                        trigger,
-                        outcome: TryOutcome(ready_reason(failure.reason).as_str().to_owned()),
-                        code: failure.code.as_ref().map(ToString::to_string),
-                        request_id: failure.request_id.as_ref().map(ToString::to_string),
-                    },
-                );
-            }
+            push_history(
+                &mut status.history,
+                FinishedTry {
+                    time: seconds(times.now),
+                    trigger: failure.trigger,
+                    outcome: TryOutcome(ready_reason(failure.reason).as_str().to_owned()),
+                    code: failure.code.as_ref().map(ToString::to_string),
+                    request_id: failure.request_id.as_ref().map(ToString::to_string),
+                },
+            );
         }
         Outcome::Settled(Decision::InSync { renew_fingerprint }) => {
             status.last_attempt = None;
@@ -231,6 +229,10 @@ fn attempt(
     times: Times,
 ) -> Attempt {
     let resource = &*observation.resource;
+    let earlier = resource
+        .status
+        .as_ref()
+        .and_then(|status| status.last_attempt.as_ref());
     Attempt {
         time: seconds(times.now),
         failures,
@@ -244,6 +246,10 @@ fn attempt(
         generation: resource.metadata.generation,
         request: resource.request().map(str::to_owned),
         fingerprint: StoredFingerprint::clone(&value.fingerprint),
+        // Only a reset that is accepted makes it known again what the database has.
+        outcome_unknown: failure.is_some_and(|failure| {
+            failure.outcome_unknown || earlier.is_some_and(|earlier| earlier.outcome_unknown)
+        }),
     }
 }
 
@@ -277,10 +283,8 @@ fn pending_since(
         Outcome::Settled(Decision::Hold(SecretProblem::NotFound | SecretProblem::KeyNotFound)) => {
             return base.pending_since.clone();
         }
-        // A look at the account that failed: the value itself was applied.
-        Outcome::Failed(failure) => failure.trigger.is_some(),
         Outcome::Settled(Decision::Wait { .. }) => is_due(observation),
-        Outcome::Settled(_) | Outcome::Queued | Outcome::Abandoned => true,
+        Outcome::Failed(_) | Outcome::Settled(_) | Outcome::Queued | Outcome::Abandoned => true,
     };
     pending.then(|| base.pending_since.clone().unwrap_or_else(|| seconds(now)))
 }
