@@ -73,7 +73,7 @@ impl Journal {
     }
 }
 
-/// Requests that are held, see [`RdsSimulator::pause`]. Dropping it releases them and ends the pause.
+/// Requests that are held, see [`RdsSimulator::pause`](crate::RdsSimulator::pause). Dropping it releases them and ends the pause.
 pub struct Pause {
     id: PauseId,
     journal: Journal,

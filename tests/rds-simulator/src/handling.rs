@@ -44,7 +44,6 @@ pub(crate) async fn handle(
         Ok(admitted) => way.carry_out(&admitted, &mut client).await,
         Err(error) => Some(way.error(error)),
     };
-    // The sender is dropped with the connection, and nothing is ever sent.
     let client_is_gone = matches!(client.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     shared.update(|state| {
         state.journal.note(number, |call| {

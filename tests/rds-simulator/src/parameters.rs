@@ -28,8 +28,8 @@ pub(crate) enum ParameterError {
     NotUtf8,
 }
 
-/// Parameters by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Parameters by name. One may be a password, hence no `Debug`.
+#[derive(Clone, Default)]
 pub(crate) struct Parameters {
     values: BTreeMap<String, String>,
     problem: Option<ParameterError>,

@@ -55,8 +55,8 @@ impl Authorization {
     }
 }
 
-/// An HTTP request with its whole body.
-#[derive(Debug, Clone, Default)]
+/// An HTTP request with its whole body. It may hold a password, hence no `Debug`.
+#[derive(Clone)]
 pub(crate) struct HttpRequest {
     pub(crate) method: String,
     pub(crate) path: String,

@@ -8,6 +8,7 @@
 
 mod actions;
 mod client;
+mod connection;
 mod faults;
 mod program;
 mod protocol;
