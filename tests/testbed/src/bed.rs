@@ -1,0 +1,434 @@
+//! A cluster with the operator installed, a cloud with one instance, and the words that tests speak in.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::await_condition;
+use kube::{Client, ResourceExt as _};
+use rds_password_operator::api::{
+    DatabaseAccountPassword, DatabaseAccountPasswordSpec, PasswordSecretRef,
+    REQUESTED_AT_ANNOTATION,
+};
+use rds_simulator::{AccessKey, Account, Action, Call, Instance, RdsSimulator};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::ControlPlane;
+use crate::install::{self, OPERATOR};
+use crate::operator::{OperatorBuilder, PATIENCE};
+
+/// The namespace of the tests' own objects.
+pub const NAMESPACE: &str = "shop";
+
+/// The instance that is there from the start, its account, and the password that this has at first.
+pub const INSTANCE: &str = "rm-shop";
+/// See [`INSTANCE`].
+pub const ACCOUNT: &str = "app";
+/// See [`INSTANCE`].
+pub const INITIAL_PASSWORD: &str = "Initial#Password0";
+
+/// The AccessKey that the operator gets.
+pub const ACCESS_KEY_ID: &str = "testid";
+/// Its secret: must never be seen anywhere.
+pub const ACCESS_KEY_SECRET: &str = "canary-access-key-secret";
+
+/// Everything that the operator runs against.
+pub struct Testbed {
+    /// The Kubernetes API.
+    pub control_plane: ControlPlane,
+    /// The cloud API.
+    pub rds: RdsSimulator,
+    /// With the rights of the cluster's administrator.
+    pub client: Client,
+    binary: PathBuf,
+    directory: TempDir,
+    operators: AtomicUsize,
+}
+
+impl Testbed {
+    /// Starts an API server and an RDS simulator and installs the operator, which does not run yet. `binary` is the operator's.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub async fn start(binary: impl AsRef<Path>) -> Result<Self> {
+        let bed = Self::start_bare(binary).await?;
+        install::install_crd(&bed.client).await?;
+        install::install_rbac(&bed.client).await?;
+        bed.create_namespace(NAMESPACE).await?;
+        Ok(bed)
+    }
+
+    /// As [`Self::start`], with nothing installed.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub async fn start_bare(binary: impl AsRef<Path>) -> Result<Self> {
+        let (control_plane, rds) = tokio::try_join!(ControlPlane::start(), async {
+            Ok(RdsSimulator::start().await?)
+        })?;
+        rds.add_access_key(AccessKey::new(ACCESS_KEY_ID, ACCESS_KEY_SECRET));
+        rds.add_instance(Instance::new(INSTANCE).account(Account::new(ACCOUNT, INITIAL_PASSWORD)));
+        Ok(Self {
+            client: control_plane.client(),
+            control_plane,
+            rds,
+            binary: binary.as_ref().to_owned(),
+            directory: tempfile::tempdir()?,
+            operators: AtomicUsize::new(0),
+        })
+    }
+
+    /// An operator with its own ServiceAccount's token, which reaches the API server directly.
+    ///
+    /// # Errors
+    /// When there is no token to be had.
+    pub async fn operator(&self) -> Result<OperatorBuilder> {
+        let certificate_authority = self.control_plane.certificate_authority();
+        self.operator_at(&self.control_plane.server(), Some(&certificate_authority))
+            .await
+    }
+
+    /// An operator that reaches the API server at another address, such as a proxy's.
+    ///
+    /// # Errors
+    /// When there is no token to be had.
+    pub async fn operator_at(
+        &self,
+        server: &str,
+        certificate_authority: Option<&Path>,
+    ) -> Result<OperatorBuilder> {
+        let number = self.operators.fetch_add(1, Ordering::Relaxed);
+        let kubeconfig = self
+            .directory
+            .path()
+            .join(format!("operator-{number}.kubeconfig"));
+        let identity = (OPERATOR, OPERATOR);
+        install::write_kubeconfig(
+            &self.client,
+            identity,
+            (server, certificate_authority),
+            &kubeconfig,
+        )
+        .await?;
+        Ok(
+            OperatorBuilder::new(&self.binary, self.directory.path(), number)
+                .env("KUBECONFIG", kubeconfig)
+                .env("ALIBABA_CLOUD_ACCESS_KEY_ID", ACCESS_KEY_ID)
+                .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", ACCESS_KEY_SECRET)
+                .flag("region", "cn-shanghai")
+                .flag("rds-endpoint", self.rds.url())
+                .flag("rds-qps", "1000")
+                .flag("listen", "127.0.0.1:0")
+                .flag("log-format", "json")
+                .flag("log-level", "trace"),
+        )
+    }
+
+    /// The Secrets of the tests' namespace.
+    #[must_use]
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// The resources of the tests' namespace.
+    #[must_use]
+    pub fn resources(&self) -> Api<DatabaseAccountPassword> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    /// Creates a namespace.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn create_namespace(&self, name: &str) -> Result<()> {
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        Api::all(self.client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await?;
+        Ok(())
+    }
+
+    /// Creates a Secret with the value under the key `password`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn create_secret(&self, name: &str, password: &str) -> Result<Secret> {
+        self.create_secret_of_bytes(name, password.as_bytes()).await
+    }
+
+    /// As [`Self::create_secret`], for a value that need not be text.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn create_secret_of_bytes(&self, name: &str, value: &[u8]) -> Result<Secret> {
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            data: Some(BTreeMap::from([(
+                "password".to_owned(),
+                ByteString(value.to_vec()),
+            )])),
+            ..Secret::default()
+        };
+        Ok(self
+            .secrets()
+            .create(&PostParams::default(), &secret)
+            .await?)
+    }
+
+    /// Puts another value under the key `password`.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn rotate(&self, secret: &str, password: &str) -> Result<Secret> {
+        self.patch_secret(secret, json!({ "stringData": { "password": password } }))
+            .await
+    }
+
+    /// Merges into a Secret.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn patch_secret(&self, secret: &str, patch: Value) -> Result<Secret> {
+        Ok(self
+            .secrets()
+            .patch(secret, &PatchParams::default(), &Patch::Merge(patch))
+            .await?)
+    }
+
+    /// Deletes a Secret.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn delete_secret(&self, secret: &str) -> Result<()> {
+        self.secrets()
+            .delete(secret, &DeleteParams::default())
+            .await?;
+        Ok(())
+    }
+
+    /// A resource for the account that is there from the start; not created yet.
+    #[must_use]
+    pub fn resource(&self, name: &str, secret: &str) -> DatabaseAccountPassword {
+        let mut resource = DatabaseAccountPassword::new(
+            name,
+            DatabaseAccountPasswordSpec {
+                instance_id: INSTANCE.to_owned(),
+                account_name: ACCOUNT.to_owned(),
+                region_id: None,
+                password_secret_ref: PasswordSecretRef {
+                    name: secret.to_owned(),
+                    key: "password".to_owned(),
+                },
+                suspend: false,
+            },
+        );
+        resource.metadata.namespace = Some(NAMESPACE.to_owned());
+        resource
+    }
+
+    /// Creates a resource, in the namespace that it names.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn create(
+        &self,
+        resource: &DatabaseAccountPassword,
+    ) -> Result<DatabaseAccountPassword> {
+        let namespace = resource
+            .namespace()
+            .context("a resource without namespace")?;
+        let api = Api::<DatabaseAccountPassword>::namespaced(self.client.clone(), &namespace);
+        Ok(api.create(&PostParams::default(), resource).await?)
+    }
+
+    /// Merges into a resource.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn patch(&self, name: &str, patch: Value) -> Result<DatabaseAccountPassword> {
+        Ok(self
+            .resources()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?)
+    }
+
+    /// Asks for a reset by the annotation.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn request_reset(&self, name: &str, value: &str) -> Result<()> {
+        let annotations = json!({ REQUESTED_AT_ANNOTATION: value });
+        self.patch(name, json!({ "metadata": { "annotations": annotations } }))
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes a resource.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        self.resources()
+            .delete(name, &DeleteParams::default())
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until a resource is as described, and returns it.
+    ///
+    /// # Errors
+    /// When that takes too long, with the resource as it is then.
+    pub async fn wait_for(
+        &self,
+        name: &str,
+        what: impl Debug,
+        condition: impl Fn(&DatabaseAccountPassword) -> bool,
+    ) -> Result<DatabaseAccountPassword> {
+        let found = await_condition(
+            self.resources(),
+            name,
+            |resource: Option<&DatabaseAccountPassword>| resource.is_some_and(&condition),
+        );
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(found) => found?.context("the resource is gone"),
+            Err(_) => {
+                let last = self.resources().get_opt(name).await;
+                let last = last.map(|last| last.map(|last| serde_yaml_ng::to_string(&last)));
+                Err(anyhow!(
+                    "{name} did not become {what:?}; it is\n{last:?}\nand the calls were {:#?}",
+                    self.calls()
+                ))
+            }
+        }
+    }
+
+    /// Waits until a resource is `Ready` for its current generation.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn wait_until_ready(&self, name: &str) -> Result<DatabaseAccountPassword> {
+        self.wait_for_reason(name, "InSync").await
+    }
+
+    /// Waits until a resource's `Ready` has this reason for its current generation.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn wait_for_reason(
+        &self,
+        name: &str,
+        reason: &str,
+    ) -> Result<DatabaseAccountPassword> {
+        self.wait_for(name, reason, |resource| {
+            condition(resource, "Ready").is_some_and(|ready| {
+                ready.reason == reason && ready.observed_generation == resource.metadata.generation
+            })
+        })
+        .await
+    }
+
+    /// Waits until the account that is there from the start has this password.
+    ///
+    /// # Errors
+    /// When that takes too long, with the calls that came instead.
+    pub async fn wait_for_password(&self, password: &str) -> Result<()> {
+        let waited = self
+            .rds
+            .journal()
+            .wait_for(PATIENCE, |_| self.rds.login(INSTANCE, ACCOUNT, password))
+            .await;
+        waited.map(|_| ()).with_context(|| {
+            format!(
+                "the account does not have the password; the calls were {:#?}",
+                self.calls()
+            )
+        })
+    }
+
+    /// The calls that the cloud has received.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.rds.journal().calls()
+    }
+
+    /// The resets that the cloud has received, whether or not it accepted them.
+    #[must_use]
+    pub fn resets(&self) -> Vec<Call> {
+        self.calls()
+            .into_iter()
+            .filter(|call| call.is(Action::ResetAccountPassword))
+            .collect()
+    }
+
+    /// The operator's Events about objects in the tests' namespace.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn events(&self) -> Result<Vec<Event>> {
+        let events = Api::<Event>::namespaced(self.client.clone(), NAMESPACE);
+        Ok(events.list(&ListParams::default()).await?.items)
+    }
+
+    /// Makes sure that the operator has looked at everything that was changed before: a Secret that is changed after all of
+    /// it is applied. So a test can say that nothing happened, without waiting for a time.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn settle(&self) -> Result<()> {
+        let number = self.calls().len();
+        let instance = format!("rm-settle-{number}");
+        self.rds.add_instance(
+            Instance::new(&instance).account(Account::new("settle", INITIAL_PASSWORD)),
+        );
+        self.create_secret(&instance, "Settle#Password1").await?;
+        let mut resource = self.resource(&instance, &instance);
+        resource.spec.instance_id.clone_from(&instance);
+        resource.spec.account_name = "settle".to_owned();
+        self.create(&resource).await?;
+        self.wait_until_ready(&instance).await?;
+        // Its own change comes through the watch of the Secrets, after those that came before.
+        self.rotate(&instance, "Settle#Password2").await?;
+        let rotated = self
+            .rds
+            .journal()
+            .wait_for(PATIENCE, |_| {
+                self.rds.login(&instance, "settle", "Settle#Password2")
+            })
+            .await;
+        rotated.context("the operator does not settle")?;
+        let ready = self.wait_until_ready(&instance).await?;
+        ensure!(ready.status.is_some(), "a ready resource has a status");
+        Ok(())
+    }
+}
+
+/// A condition of a resource.
+#[must_use]
+pub fn condition<'a>(
+    resource: &'a DatabaseAccountPassword,
+    type_: &str,
+) -> Option<&'a k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
+    resource
+        .status
+        .as_ref()?
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
+}

@@ -1,0 +1,11 @@
+//! What the tests and the demo run the operator against.
+
+pub mod bed;
+pub mod control_plane;
+pub mod install;
+pub mod operator;
+mod process;
+
+pub use bed::{Testbed, condition};
+pub use control_plane::ControlPlane;
+pub use operator::Operator;
