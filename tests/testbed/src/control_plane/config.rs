@@ -1,0 +1,201 @@
+//! The files and flags that etcd and kube-apiserver run with.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use kube::config::Kubeconfig;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
+use serde_json::{Value, json};
+
+/// What kubeadm sets, since clusters differ here only where somebody asked for it.
+const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// One control plane's files and flags; the same for every start of it.
+#[derive(Debug)]
+pub(super) struct Configuration {
+    directory: PathBuf,
+    port: u16,
+}
+
+impl Configuration {
+    /// Writes the files of a new control plane into `directory`.
+    pub(super) fn create(directory: &Path, port: u16) -> Result<Self> {
+        let configuration = Self {
+            directory: directory.to_owned(),
+            port,
+        };
+        let ca = configuration.write_certificates()?;
+        configuration.write_access(&ca)?;
+        configuration.write_etcd_config()?;
+        configuration.write_audit_policy()?;
+        Ok(configuration)
+    }
+
+    pub(super) fn server(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    pub(super) fn kubeconfig(&self) -> PathBuf {
+        self.file("kubeconfig")
+    }
+
+    pub(super) fn certificate_authority(&self) -> PathBuf {
+        self.file("ca.crt")
+    }
+
+    pub(super) fn audit_log(&self) -> PathBuf {
+        self.file("audit.log")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.file("control-plane.log")
+    }
+
+    pub(super) fn etcd_config_file(&self) -> PathBuf {
+        self.file("etcd.yaml")
+    }
+
+    /// Flags of kube-apiserver. What is not here is as kube-apiserver has it: admission,
+    /// priority and fairness, watch cache, every API that is on by default.
+    pub(super) fn apiserver_flags(&self) -> Vec<String> {
+        let file = |name| self.file(name).display().to_string();
+        vec![
+            format!("--etcd-servers=unix://{}", file("etcd.socket")),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--secure-port={}", self.port),
+            // The testbed has reserved the port with a socket of its own.
+            "--permit-port-sharing".to_owned(),
+            // An address that others could reach this server at is what it looks for otherwise,
+            // and it does not start on a machine that has none.
+            "--advertise-address=127.0.0.1".to_owned(),
+            // It would publish that address in an Endpoints object, which takes no loopback one.
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--tls-cert-file={}", file("apiserver.crt")),
+            format!("--tls-private-key-file={}", file("apiserver.key")),
+            format!("--token-auth-file={}", file("tokens.csv")),
+            "--authorization-mode=RBAC".to_owned(),
+            format!("--service-account-issuer={SERVICE_ACCOUNT_ISSUER}"),
+            format!("--service-account-key-file={}", file("service-account.pub")),
+            format!(
+                "--service-account-signing-key-file={}",
+                file("service-account.key")
+            ),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            format!("--audit-log-path={}", file("audit.log")),
+            format!("--audit-policy-file={}", file("audit-policy.yaml")),
+            "--profiling=false".to_owned(),
+        ]
+    }
+
+    /// Returns the certificate of the authority that signed the API server's.
+    fn write_certificates(&self) -> Result<String> {
+        let mut authority = CertificateParams::default();
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "test control plane");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+
+        let mut server =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        server
+            .distinguished_name
+            .push(DnType::CommonName, "kube-apiserver");
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let certificate = server.signed_by(&key, &authority)?;
+
+        self.write("apiserver.crt", &certificate.pem())?;
+        self.write("apiserver.key", &key.serialize_pem())?;
+
+        let service_account = KeyPair::generate()?;
+        self.write("service-account.key", &service_account.serialize_pem())?;
+        self.write("service-account.pub", &service_account.public_key_pem())?;
+        Ok(authority.pem())
+    }
+
+    /// Writes the cluster administrator's token, for the server and for its clients.
+    fn write_access(&self, ca: &str) -> Result<()> {
+        let token = format!("{:032x}", rand::random::<u128>());
+        self.write(
+            "tokens.csv",
+            &format!("{token},admin,admin,system:masters\n"),
+        )?;
+        self.write("ca.crt", ca)?;
+        let kubeconfig: Kubeconfig = serde_json::from_value(json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{
+                "name": "test",
+                "cluster": {
+                    "server": self.server(),
+                    "certificate-authority": self.certificate_authority(),
+                },
+            }],
+            "users": [{ "name": "admin", "user": { "token": token } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "admin" } }],
+            "current-context": "test",
+        }))?;
+        self.write("kubeconfig", &serde_yaml_ng::to_string(&kubeconfig)?)
+    }
+
+    fn write_etcd_config(&self) -> Result<()> {
+        let socket = |name| format!("unix://{}", self.file(name).display());
+        self.write_yaml(
+            "etcd.yaml",
+            &json!({
+                "data-dir": self.file("etcd"),
+                "listen-client-urls": socket("etcd.socket"),
+                // Nobody asks a single member where it or its peers are; etcd before 3.6 takes
+                // no socket here.
+                "advertise-client-urls": "http://127.0.0.1:0",
+                "listen-peer-urls": socket("etcd-peer.socket"),
+                // A single member elects itself, but only when an election's time has passed:
+                // a second by default. Milliseconds.
+                "heartbeat-interval": 20,
+                "election-timeout": 100,
+                // Only a crash of the machine could lose what is not synced, and with it the test.
+                "unsafe-no-fsync": true,
+                "log-level": "error",
+                "log-outputs": ["stderr"],
+            }),
+        )
+    }
+
+    /// Who asked for what, once each answer is known, without bodies: they hold Secrets.
+    fn write_audit_policy(&self) -> Result<()> {
+        self.write_yaml(
+            "audit-policy.yaml",
+            &json!({
+                "apiVersion": "audit.k8s.io/v1",
+                "kind": "Policy",
+                "omitStages": ["RequestReceived"],
+                "rules": [
+                    // The API server's own requests to itself.
+                    { "level": "None", "users": ["system:apiserver"] },
+                    { "level": "Metadata" },
+                ],
+            }),
+        )
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn write_yaml(&self, name: &str, value: &Value) -> Result<()> {
+        self.write(name, &serde_yaml_ng::to_string(value)?)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.file(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}

@@ -1,0 +1,182 @@
+//! A real control plane: etcd and kube-apiserver, alone on this machine, for one test.
+
+mod config;
+mod program;
+
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use http::Request;
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpSocket,
+    time::{Instant, sleep, timeout},
+};
+
+use self::{config::Configuration, program::Program};
+use crate::process::LeashedProcess;
+
+/// One start takes one to two seconds on idle cores; test runs on few cores start many at once.
+const READY_TIMEOUT: Duration = Duration::from_secs(120);
+const READY_POLL: Duration = Duration::from_millis(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An etcd and a kube-apiserver of their own, listening on 127.0.0.1 alone.
+///
+/// No controllers run: nothing collects garbage, deletes a namespace's content or creates default
+/// service accounts. Ends, and removes all its files, when dropped or when this process ends.
+pub struct ControlPlane {
+    // Dropped in this order: the process before the files and the port it uses.
+    process: Option<LeashedProcess>,
+    program: Program,
+    configuration: Configuration,
+    client: Client,
+    _directory: TempDir,
+    /// Bound, not listening: nobody else is given this port, also while the API server is down.
+    _port: TcpSocket,
+}
+
+impl ControlPlane {
+    /// Starts a new one and returns when it is ready. Builds it first, when that has not been done
+    /// in this checkout.
+    ///
+    /// # Errors
+    ///
+    /// When neither Go nor ready-made programs are there, when the build fails, and when it does
+    /// not become ready; with the end of what it logged.
+    pub async fn start() -> Result<Self> {
+        // kube picks the provider by itself only where a single one is compiled in.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+
+        let program = tokio::task::spawn_blocking(Program::find).await??;
+        let directory = tempfile::Builder::new()
+            .prefix("control-plane-")
+            .tempdir()
+            .context("cannot create a temporary directory")?;
+        let port = reserve_port().context("cannot reserve a port")?;
+        let configuration = Configuration::create(directory.path(), port.local_addr()?.port())?;
+        let client = Client::try_from(client_config(&configuration, true).await?)?;
+        let mut control_plane = Self {
+            process: None,
+            program,
+            configuration,
+            client,
+            _directory: directory,
+            _port: port,
+        };
+        control_plane.start_again().await?;
+        Ok(control_plane)
+    }
+
+    /// The address of the API server, `https://127.0.0.1:<port>`.
+    #[must_use]
+    pub fn server(&self) -> String {
+        self.configuration.server()
+    }
+
+    /// A kubeconfig file of the cluster's administrator.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.configuration.kubeconfig()
+    }
+
+    /// The file with the certificate that the API server's is signed with.
+    #[must_use]
+    pub fn certificate_authority(&self) -> PathBuf {
+        self.configuration.certificate_authority()
+    }
+
+    /// A client with the rights of the cluster's administrator.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The API server's audit log: one JSON object a line for each request that was answered, a
+    /// watch twice, with metadata only and without what the API server asks itself.
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        self.configuration.audit_log()
+    }
+
+    /// Stops it as a crash would: connections break off and the port refuses new ones.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut process = self
+            .process
+            .take()
+            .context("the control plane is stopped")?;
+        process.stop()?;
+        Ok(())
+    }
+
+    /// Starts it again after [`stop`](Self::stop), on the same port and with the same content.
+    ///
+    /// # Errors
+    ///
+    /// When it runs, and when it does not become ready; with the end of what it logged.
+    pub async fn start_again(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the control plane is running");
+        let mut process = LeashedProcess::start(
+            self.program.command(&self.configuration),
+            &self.configuration.log(),
+        )?;
+        wait_until_ready(&mut process, &self.configuration).await?;
+        self.process = Some(process);
+        Ok(())
+    }
+}
+
+/// Two sockets can share a port only if both ask for it, and a port that is chosen for somebody
+/// is never a shared one. So this one stays ours, and the API server's to take.
+fn reserve_port() -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseport(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    Ok(socket)
+}
+
+async fn client_config(configuration: &Configuration, retry: bool) -> Result<Config> {
+    let kubeconfig = Kubeconfig::read_from(configuration.kubeconfig())?;
+    let mut config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.default_retry = retry;
+    Ok(config)
+}
+
+async fn wait_until_ready(
+    process: &mut LeashedProcess,
+    configuration: &Configuration,
+) -> Result<()> {
+    // Retries with growing pauses would only make this slower.
+    let client = Client::try_from(client_config(configuration, false).await?)?;
+    let deadline = Instant::now() + READY_TIMEOUT;
+    let mut last_answer = String::new();
+    while Instant::now() < deadline {
+        if let Some(status) = process.exit_status()? {
+            bail!(
+                "the control plane ended while it started ({status}); {}",
+                process.log_tail()
+            );
+        }
+        let question = Request::get("/readyz").body(Vec::new())?;
+        match timeout(ANSWER_TIMEOUT, client.request_text(question)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => last_answer = error.to_string(),
+            Err(_) => last_answer = "nothing".to_owned(),
+        }
+        sleep(READY_POLL).await;
+    }
+    bail!(
+        "the control plane was not ready after {} s, and said last: {last_answer}; {}",
+        READY_TIMEOUT.as_secs(),
+        process.log_tail()
+    );
+}
