@@ -20,10 +20,11 @@ use rds_password_operator::api::{
 use rds_simulator::{AccessKey, Account, Action, Call, Instance, RdsSimulator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
 use crate::ControlPlane;
 use crate::install::{self, OPERATOR};
-use crate::operator::{OperatorBuilder, PATIENCE};
+use crate::operator::{Operator, OperatorBuilder, PATIENCE, POLL};
 
 /// The namespace of the tests' own objects.
 pub const NAMESPACE: &str = "shop";
@@ -84,6 +85,17 @@ impl Testbed {
             directory: tempfile::tempdir()?,
             operators: AtomicUsize::new(0),
         })
+    }
+
+    /// As [`Self::start`], with one operator that leads already.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub async fn start_with_operator(binary: impl AsRef<Path>) -> Result<(Self, Operator)> {
+        let bed = Self::start(binary).await?;
+        let operator = bed.operator().await?.start().await?;
+        operator.wait_until_leading().await?;
+        Ok((bed, operator))
     }
 
     /// An operator with its own ServiceAccount's token, which reaches the API server directly.
@@ -386,6 +398,29 @@ impl Testbed {
         Ok(events.list(&ListParams::default()).await?.items)
     }
 
+    /// Waits until the operator has published an Event of this reason about a resource.
+    ///
+    /// # Errors
+    /// When that takes too long, with the Events that there are.
+    pub async fn wait_for_event(&self, resource: &str, reason: &str) -> Result<Event> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let events = self.events().await?;
+            let found = events.iter().find(|event| {
+                let name = event.regarding.as_ref().and_then(|it| it.name.as_deref());
+                name == Some(resource) && event.reason.as_deref() == Some(reason)
+            });
+            if let Some(event) = found {
+                return Ok(event.clone());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "no Event {reason} about {resource}, but {events:#?}"
+            );
+            sleep(POLL).await;
+        }
+    }
+
     /// Makes sure that the operator has looked at everything that was changed before: a Secret that is changed after all of
     /// it is applied. So a test can say that nothing happened, without waiting for a time.
     ///
@@ -417,6 +452,12 @@ impl Testbed {
         ensure!(ready.status.is_some(), "a ready resource has a status");
         Ok(())
     }
+}
+
+/// The reason of a condition of a resource.
+#[must_use]
+pub fn reason<'a>(resource: &'a DatabaseAccountPassword, type_: &str) -> Option<&'a str> {
+    Some(&*condition(resource, type_)?.reason)
 }
 
 /// A condition of a resource.

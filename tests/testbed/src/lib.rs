@@ -6,6 +6,6 @@ pub mod install;
 pub mod operator;
 mod process;
 
-pub use bed::{Testbed, condition};
+pub use bed::{Testbed, condition, reason};
 pub use control_plane::ControlPlane;
 pub use operator::Operator;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a child or its log is looked at, where nothing tells of a change.
-const POLL: Duration = Duration::from_millis(20);
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// How to start the operator.
 pub struct OperatorBuilder {
