@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -25,7 +25,6 @@ const LOG_TAIL_LINES: usize = 20;
 pub(crate) struct LeashedProcess {
     child: Child,
     leash: Option<ChildStdin>,
-    log: PathBuf,
 }
 
 impl LeashedProcess {
@@ -43,11 +42,7 @@ impl LeashedProcess {
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let leash = child.stdin.take();
-        Ok(Self {
-            child,
-            leash,
-            log: log.to_owned(),
-        })
+        Ok(Self { child, leash })
     }
 
     /// How the program ended, if it did.
@@ -55,21 +50,14 @@ impl LeashedProcess {
         Ok(self.child.try_wait()?)
     }
 
-    /// The last lines that the program wrote to standard error.
-    pub(crate) fn log_tail(&self) -> String {
-        tail(&self.log)
-    }
-
     /// Ends the program and waits until it is gone. Blocks, usually for a few milliseconds.
     pub(crate) fn stop(&mut self) -> Result<ExitStatus> {
         drop(self.leash.take());
-        match wait(&mut self.child, EXIT_TIMEOUT)? {
-            Some(status) => Ok(status),
-            None => {
-                self.child.kill()?;
-                Ok(self.child.wait()?)
-            }
+        if let Some(status) = wait(&mut self.child, EXIT_TIMEOUT)? {
+            return Ok(status);
         }
+        self.child.kill()?;
+        Ok(self.child.wait()?)
     }
 }
 

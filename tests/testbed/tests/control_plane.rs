@@ -196,7 +196,7 @@ async fn child() {
     let unfinished = report.with_extension("unfinished");
     fs::write(&unfinished, control_plane.server()).unwrap();
     fs::rename(unfinished, report).unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn admin_config(control_plane: &ControlPlane) -> Config {

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use self::{config::Configuration, program::Program};
-use crate::process::LeashedProcess;
+use crate::process::{self, LeashedProcess};
 
 /// One start takes one to two seconds on idle cores; test runs on few cores start many at once.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -30,8 +30,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// No controllers run: nothing collects garbage, deletes a namespace's content or creates default
 /// service accounts. Ends, and removes all its files, when dropped or when this process ends.
 pub struct ControlPlane {
-    // Dropped in this order: the process before the files and the port it uses.
-    process: Option<LeashedProcess>,
+    // Dropped in this order: the processes before the files and the port that they use.
+    processes: Vec<LeashedProcess>,
     program: Program,
     configuration: Configuration,
     client: Client,
@@ -61,7 +61,7 @@ impl ControlPlane {
         let configuration = Configuration::create(directory.path(), port.local_addr()?.port())?;
         let client = Client::try_from(client_config(&configuration, true).await?)?;
         let mut control_plane = Self {
-            process: None,
+            processes: Vec::new(),
             program,
             configuration,
             client,
@@ -109,11 +109,11 @@ impl ControlPlane {
     ///
     /// When it does not run.
     pub fn stop(&mut self) -> Result<()> {
-        let mut process = self
-            .process
-            .take()
-            .context("the control plane is stopped")?;
-        process.stop()?;
+        ensure!(!self.processes.is_empty(), "the control plane is stopped");
+        // The API server before etcd, if they are two.
+        while let Some(mut process) = self.processes.pop() {
+            process.stop()?;
+        }
         Ok(())
     }
 
@@ -123,13 +123,14 @@ impl ControlPlane {
     ///
     /// When it runs, and when it does not become ready; with the end of what it logged.
     pub async fn start_again(&mut self) -> Result<()> {
-        ensure!(self.process.is_none(), "the control plane is running");
-        let mut process = LeashedProcess::start(
-            self.program.command(&self.configuration),
-            &self.configuration.log(),
-        )?;
-        wait_until_ready(&mut process, &self.configuration).await?;
-        self.process = Some(process);
+        ensure!(self.processes.is_empty(), "the control plane is running");
+        let log = self.configuration.log();
+        let mut processes = Vec::new();
+        for command in self.program.commands(&self.configuration) {
+            processes.push(LeashedProcess::start(command, &log)?);
+        }
+        wait_until_ready(&mut processes, &self.configuration).await?;
+        self.processes = processes;
         Ok(())
     }
 }
@@ -152,7 +153,7 @@ async fn client_config(configuration: &Configuration, retry: bool) -> Result<Con
 }
 
 async fn wait_until_ready(
-    process: &mut LeashedProcess,
+    processes: &mut [LeashedProcess],
     configuration: &Configuration,
 ) -> Result<()> {
     // Retries with growing pauses would only make this slower.
@@ -160,23 +161,25 @@ async fn wait_until_ready(
     let deadline = Instant::now() + READY_TIMEOUT;
     let mut last_answer = String::new();
     while Instant::now() < deadline {
-        if let Some(status) = process.exit_status()? {
-            bail!(
-                "the control plane ended while it started ({status}); {}",
-                process.log_tail()
-            );
+        for process in &mut *processes {
+            if let Some(status) = process.exit_status()? {
+                bail!(
+                    "the control plane ended while it started ({status}); {}",
+                    process::tail(&configuration.log())
+                );
+            }
         }
         let question = Request::get("/readyz").body(Vec::new())?;
-        match timeout(ANSWER_TIMEOUT, client.request_text(question)).await {
+        last_answer = match timeout(ANSWER_TIMEOUT, client.request_text(question)).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => last_answer = error.to_string(),
-            Err(_) => last_answer = "nothing".to_owned(),
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "nothing".to_owned(),
+        };
         sleep(READY_POLL).await;
     }
     bail!(
         "the control plane was not ready after {} s, and said last: {last_answer}; {}",
         READY_TIMEOUT.as_secs(),
-        process.log_tail()
+        process::tail(&configuration.log())
     );
 }

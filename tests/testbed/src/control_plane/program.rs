@@ -5,7 +5,6 @@ use std::{
     ffi::OsString,
     fs::{self, File, TryLockError},
     io::{self, Write},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -35,15 +34,17 @@ const LINKER_FLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=";
 /// processor time, which is what many API servers on few cores are short of.
 const GARBAGE_COLLECTION_PERCENT: &str = "200";
 
-/// Runs both programs until its standard input ends or one of them does. `kill 0` reaches the
-/// whole process group, which is its own.
-const RUN_ASSETS: &str = r#"
-etcd=$1 apiserver=$2 etcd_config=$3
-shift 3
-("$etcd" --config-file "$etcd_config" </dev/null; kill -KILL 0) &
-("$apiserver" "$@" </dev/null; kill -KILL 0) &
-cat >/dev/null
-kill -KILL 0
+/// Runs a program until it or standard input ends, and ends as it did.
+const RUN_UNTIL_INPUT_ENDS: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- &
+program=$!
+(cat <&3 >/dev/null; kill -KILL $program) &
+guard=$!
+wait $program
+status=$?
+kill $guard
+exit $status
 "#;
 
 /// What starts etcd and kube-apiserver.
@@ -73,30 +74,37 @@ impl Program {
             .map_err(|message| anyhow!(message))
     }
 
-    /// A command that runs until its standard input ends.
-    pub(super) fn command(&self, configuration: &Configuration) -> Command {
-        let mut command = match self {
+    /// Commands that run together, each until its standard input ends.
+    pub(super) fn commands(&self, configuration: &Configuration) -> Vec<Command> {
+        let mut commands = match self {
             Self::Built(program) => {
-                let mut command = Command::new(program);
-                command.arg(configuration.etcd_config_file());
-                command
+                let mut both = Command::new(program);
+                both.arg(configuration.etcd_config_file())
+                    .args(configuration.apiserver_flags());
+                vec![both]
             }
             Self::Assets(directory) => {
-                let mut command = Command::new("sh");
-                command
-                    .args(["-c", RUN_ASSETS, "control-plane"])
-                    .arg(directory.join("etcd"))
-                    .arg(directory.join("kube-apiserver"))
-                    .arg(configuration.etcd_config_file())
-                    .process_group(0);
-                command
+                let mut etcd = until_input_ends(&directory.join("etcd"));
+                etcd.arg("--config-file")
+                    .arg(configuration.etcd_config_file());
+                let mut apiserver = until_input_ends(&directory.join("kube-apiserver"));
+                apiserver.args(configuration.apiserver_flags());
+                vec![etcd, apiserver]
             }
         };
-        command
-            .args(configuration.apiserver_flags())
-            .env("GOGC", GARBAGE_COLLECTION_PERCENT);
-        command
+        for command in &mut commands {
+            command.env("GOGC", GARBAGE_COLLECTION_PERCENT);
+        }
+        commands
     }
+}
+
+fn until_input_ends(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", RUN_UNTIL_INPUT_ENDS, "control-plane"])
+        .arg(program);
+    command
 }
 
 fn find_assets(directory: OsString) -> Result<Program> {
@@ -164,12 +172,9 @@ fn source_hash(sources: &Path) -> Result<String> {
         hash.update(text.len().to_le_bytes());
         hash.update(text);
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    let hash: [u8; 32] = hash.finalize().into();
+    let [.., a, b, c, d] = hash;
+    Ok(format!("{:08x}", u32::from_be_bytes([a, b, c, d])))
 }
 
 fn lock(path: &Path) -> Result<File> {
