@@ -1,5 +1,6 @@
 //! A real control plane: etcd and kube-apiserver, alone on this machine, for one test.
 
+mod build;
 mod config;
 mod program;
 
@@ -22,13 +23,13 @@ use crate::process::{self, LeashedProcess};
 
 /// One start takes one to two seconds on idle cores; test runs on few cores start many at once.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
-const READY_POLL: Duration = Duration::from_millis(20);
+const READY_POLL: Duration = Duration::from_millis(50);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An etcd and a kube-apiserver of their own, listening on 127.0.0.1 alone.
 ///
 /// No controllers run: nothing collects garbage, deletes a namespace's content or creates default
-/// service accounts. Ends, and removes all its files, when dropped or when this process ends.
+/// service accounts. It ends when it is dropped, which removes its files too, or with this process.
 pub struct ControlPlane {
     // Dropped in this order: the processes before the files and the port that they use.
     processes: Vec<LeashedProcess>,
