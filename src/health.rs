@@ -34,7 +34,9 @@ impl Health {
     pub fn set_leader(&self, is_leader: bool) {
         let mut state = self.lock();
         state.is_leader = is_leader;
-        state.obstacles.clear();
+        if !is_leader {
+            state.obstacles.clear();
+        }
     }
 
     /// Whether this process leads.

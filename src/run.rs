@@ -152,6 +152,8 @@ impl Term<'_> {
         let Process {
             health, metrics, ..
         } = self.process;
+        let scopes = Scopes::of(self.scopes);
+        scopes.not_listed_yet(health);
         health.set_leader(true);
         metrics.set_leader(true);
         let Some(keyring) = self.keyring().await else {
@@ -160,8 +162,6 @@ impl Term<'_> {
         let stop = self.shutdown.child_token();
         let _stop_when_dropped = stop.clone().drop_guard();
         let context = Arc::new(Context::new(self.process, keyring, leadership, stop));
-        let scopes = Scopes::of(self.scopes);
-        scopes.not_listed_yet(&context);
         let controllers = scopes.iter().map(|scope| {
             let (reader, watch) = watch_resources(context.clone(), scopes.clone(), scope);
             let controller = controller::run(context.clone(), reader, scope.wakes.clone());

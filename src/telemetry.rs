@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+use tracing::error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
@@ -10,7 +11,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use crate::cli::{LogFormat, LogLevel};
 
-/// Starts the log.
+/// Starts the log, which panics go to as well.
 ///
 /// The targets are a list of what may speak. What the libraries underneath would say at their lower levels, and kube-client
 /// at warn even, can hold whole objects and requests.
@@ -38,5 +39,14 @@ pub fn start(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(targets))
-        .try_init()
+        .try_init()?;
+    std::panic::set_hook(Box::new(|panic| {
+        // Its message may quote what was handled: slicing a text out of its bounds prints the text.
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        error!(place, "a panic, whose message is withheld");
+    }));
+    Ok(())
 }

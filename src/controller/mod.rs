@@ -5,6 +5,9 @@
 pub mod act;
 pub mod cloud;
 pub mod decide;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+mod fixtures;
 pub mod index;
 pub mod observe;
 pub mod outcome;
@@ -251,6 +254,7 @@ fn schedule(observation: &Observation, outcome: &Outcome, now: Timestamp, jitter
         }
         // Something is due, and this pass was not the one to do it.
         Outcome::Settled(Decision::LookAtAccount | Decision::Reset(_))
+        | Outcome::Overlapped(_)
         | Outcome::Queued
         | Outcome::Abandoned => schedule::after_failure(Class::Transient, 1, None, jitter),
     }
@@ -278,3 +282,7 @@ fn after_error(watched: Arc<Watched>, error: &PassError, context: Arc<Context>) 
         rand::rng().random(),
     ))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+mod tests;

@@ -29,7 +29,8 @@ pub enum ObserveError {
     Resource(&'static str),
 }
 
-/// The resource as the store has it, and its Secret as it is now.
+/// The resource as the store has it, and its Secret as it is now. `None` where there is nothing to observe (yet): the resource
+/// is gone, or its account's owner is not known.
 ///
 /// The store may not have the operator's own last write yet; it is asked for then, lest a reset that was just made be made again.
 ///
@@ -42,11 +43,11 @@ pub async fn observe(
     if context.written.is_behind(&stored) {
         return observe_fresh(context, &stored).await;
     }
-    with_secret(context, stored).await.map(Some)
+    with_secret(context, stored).await
 }
 
-/// The resource and its Secret as the API server has them now. `None` where the resource is gone, being deleted or another
-/// one of the same name.
+/// The resource and its Secret as the API server has them now. `None` as in [`observe`]; another resource of the same name, or
+/// one that is being deleted, counts as gone.
 ///
 /// # Errors
 /// When something could not be read.
@@ -57,7 +58,7 @@ pub async fn observe_fresh(
     let Some(fresh) = read_resource(context, known).await? else {
         return Ok(None);
     };
-    with_secret(context, Arc::new(fresh)).await.map(Some)
+    with_secret(context, Arc::new(fresh)).await
 }
 
 /// The resource as the API server has it now, if it is still that one.
@@ -97,11 +98,14 @@ pub async fn read_resource(
 async fn with_secret(
     context: &Context,
     resource: Arc<DatabaseAccountPassword>,
-) -> Result<Observation, ObserveError> {
+) -> Result<Option<Observation>, ObserveError> {
     let name = ObjectName::of(&resource.metadata);
-    let ownership = match context.index().owner_of(&name) {
+    let owns = context.index().owns(&name, &resource.spec.target());
+    let ownership = match owns {
         Some(true) => Ownership::Ours,
-        Some(false) | None => Ownership::Anothers,
+        Some(false) => Ownership::Anothers,
+        // The index wakes the resource once it knows.
+        None => return Ok(None),
     };
     let read = {
         let _read = context.reads.acquire().await;
@@ -117,11 +121,11 @@ async fn with_secret(
         Err(error) if error.is_transient() => return Err(ObserveError::Secret(error)),
         Err(error) => SecretObservation::Unusable(SecretProblem::Unreadable(error)),
     };
-    Ok(Observation {
+    Ok(Some(Observation {
         resource,
         ownership,
         secret,
-    })
+    }))
 }
 
 /// What the Secret means for this resource. Pure.

@@ -132,19 +132,18 @@ async fn put(
     times: Times,
 ) -> Result<DatabaseAccountPassword, ReportError> {
     let old = base.status.clone().unwrap_or_default();
-    let mut new = status::after(&old, observation, outcome, times);
     let observed = observation
         .resource
         .status
         .as_ref()
         .and_then(|status| status.last_reset.as_ref());
-    if matches!(outcome, Outcome::Accepted(_)) && old.last_reset.as_ref() != observed {
-        // Another process reset the account while this one did. Which of the two came last at RDS, nobody knows: without a
-        // fingerprint the value counts as not applied, and is sent again.
-        if let Some(reset) = &mut new.last_reset {
-            reset.fingerprint = None;
+    let new = match outcome {
+        Outcome::Accepted(accepted) if old.last_reset.as_ref() != observed => {
+            let overlapped = Outcome::Overlapped(accepted.clone());
+            status::after(&old, observation, &overlapped, times)
         }
-    }
+        outcome => status::after(&old, observation, outcome, times),
+    };
     if base.status.is_some() && new == old {
         return Ok(base);
     }
@@ -210,7 +209,9 @@ fn event(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) -
             "NotReset",
             format!("{}: {}", ready.reason, ready.message),
         ),
-        Outcome::Queued | Outcome::Looked(_) | Outcome::Abandoned => return None,
+        Outcome::Queued | Outcome::Overlapped(_) | Outcome::Looked(_) | Outcome::Abandoned => {
+            return None;
+        }
     };
     Some(Event {
         type_,

@@ -22,6 +22,7 @@ use super::Context;
 use super::index::{Concerned, Facts, ObjectName};
 use super::wakes::Wakes;
 use super::watched::Watched;
+use crate::health::Health;
 
 /// Seconds until a watch is opened anew. Below the four minutes after which load balancers drop idle connections silently
 /// (Azure's default), since a dropped watch is only noticed at this time.
@@ -94,6 +95,7 @@ pub fn watch_resources(
     scopes: Scopes,
     scope: &Scope,
 ) -> (Store<Watched>, impl Future<Output = ()> + Send + use<>) {
+    context.index().await_list(scope.namespace.as_deref());
     let (reader, writer) = reflector::store::<Watched>();
     let namespace = scope.namespace.clone();
     let events = watcher(api::<Watched>(&context, scope), config())
@@ -249,12 +251,10 @@ fn part(watch: &str, scope: &Scope) -> String {
 
 impl Scopes {
     /// Says in `/readyz` that nothing has been listed yet.
-    pub fn not_listed_yet(&self, context: &Context) {
+    pub fn not_listed_yet(&self, health: &Health) {
         for scope in self.iter() {
             for watch in [RESOURCES, SECRETS] {
-                context
-                    .health
-                    .set_obstacle(&part(watch, scope), "not listed yet", None);
+                health.set_obstacle(&part(watch, scope), "not listed yet", None);
             }
         }
     }

@@ -1,0 +1,202 @@
+//! Of several replicas one works, and one that does not know yet that it has been replaced does no harm.
+#![expect(
+    clippy::tests_outside_test_module,
+    reason = "an integration test is a test module as a whole"
+)]
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rds_password_operator::api::Trigger;
+use rds_simulator::Action;
+use serde_json::json;
+use testbed::Testbed;
+use testbed::bed::{ACCOUNT, INSTANCE};
+use testbed::operator::OperatorBuilder;
+use testbed::proxy::{ApiProxy, Matcher, Verb};
+
+const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A lease that runs out soon, so that the others take over soon.
+fn short_lease(operator: OperatorBuilder) -> OperatorBuilder {
+    operator
+        .flag("lease-duration", "3s")
+        .flag("lease-renew-deadline", "2s")
+        .flag("lease-retry-period", "500ms")
+}
+
+/// A cluster with a resource in sync, whose operator reaches the API server through a proxy.
+async fn in_sync_behind_a_proxy() -> Result<(Testbed, ApiProxy, testbed::Operator)> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let authority = bed.control_plane.certificate_authority();
+    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let operator = short_lease(bed.operator_at(&proxy.url(), None).await?)
+        .start()
+        .await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    bed.wait_until_ready("orders-app").await?;
+    Ok((bed, proxy, operator))
+}
+
+fn passwords(bed: &Testbed) -> Vec<String> {
+    let history = bed.rds.password_history(INSTANCE, ACCOUNT);
+    history
+        .iter()
+        .map(|password| password.expose().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_is_replaced() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let first = short_lease(bed.operator().await?).start().await?;
+    first.wait_until_leading().await?;
+    let second = short_lease(bed.operator().await?).start().await?;
+    second.wait_until_ready().await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    bed.wait_until_ready("orders-app").await?;
+
+    let _log = first.kill();
+    bed.rotate("orders-db", "Second#Password2").await?;
+    bed.wait_for_password("Second#Password2").await?;
+    second.wait_until_leading().await?;
+    assert_eq!(
+        bed.resets().len(),
+        2,
+        "one for each value: {:#?}",
+        bed.resets()
+    );
+    Ok(())
+}
+
+/// The leader stands still between its last look at the Lease and the sending of an older value, until another one has taken
+/// over and sent a newer one. What it read of the Lease before, it must not believe any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
+    let (bed, proxy, old) = in_sync_behind_a_proxy().await?;
+
+    bed.settle().await?;
+    // The pass reads the resource and the Secret for the last time, and then the Lease; that answer comes to a process that
+    // stands still.
+    let reads = proxy.hold(Matcher::resource("databaseaccountpasswords").verb(Verb::Get));
+    bed.rotate("orders-db", "Second#Password2").await?;
+    reads.wait_for_held(1, PATIENCE).await?;
+    let before = proxy.exchanges().len();
+    let looks = proxy.hold(Matcher::resource("leases").verb(Verb::Get));
+    reads.release();
+    // Renewals look at the Lease as well; the pass' own look is the one that follows its read of the Secret at once.
+    proxy
+        .wait_for(PATIENCE, |exchanges| {
+            let mut since = exchanges[before..].iter().map(|exchange| &exchange.request.path);
+            since.any(|path| path.ends_with("/secrets/orders-db")) && since.any(|path| path.contains("/leases/"))
+        })
+        .await?;
+    old.pause()?;
+    looks.release();
+
+    let new = short_lease(bed.operator().await?).start().await?;
+    new.wait_until_leading().await?;
+    bed.wait_for_password("Second#Password2").await?;
+    bed.rotate("orders-db", "Third#Password3").await?;
+    bed.wait_for_password("Third#Password3").await?;
+    old.resume()?;
+    old.wait_for_log("the leadership was lost").await?;
+    bed.settle().await?;
+
+    assert_eq!(
+        passwords(&bed).last().map(String::as_str),
+        Some("Third#Password3")
+    );
+    assert_eq!(
+        bed.resets()
+            .iter()
+            .filter(|call| call.account.as_deref() == Some(ACCOUNT))
+            .count(),
+        3
+    );
+    Ok(())
+}
+
+/// A reset of the old leader is at RDS when it stands still, and its answer is read after another one has reset the account.
+/// Nobody can know which of the two RDS carried out last, so the newest value is sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_resets_that_overlap_are_followed_by_a_third() -> Result<()> {
+    let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
+    let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
+    bed.rotate("orders-db", "Second#Password2").await?;
+    pause.wait_for_held(1, PATIENCE).await?;
+    old.pause()?;
+    pause.release();
+
+    let new = short_lease(bed.operator().await?).start().await?;
+    new.wait_until_leading().await?;
+    bed.rotate("orders-db", "Third#Password3").await?;
+    bed.wait_for_password("Third#Password3").await?;
+    bed.wait_until_ready("orders-app").await?;
+    old.resume()?;
+
+    let resource = bed
+        .wait_for("orders-app", "reset once more", |resource| {
+            let reset = resource
+                .status
+                .as_ref()
+                .and_then(|status| status.last_reset.as_ref());
+            reset.is_some_and(|reset| {
+                reset.trigger == Trigger::Overlapped && reset.fingerprint.is_some()
+            })
+        })
+        .await?;
+    let ready = testbed::condition(&resource, "Ready").context("no Ready")?;
+    assert_eq!(ready.reason, "InSync");
+    assert_eq!(
+        passwords(&bed).last().map(String::as_str),
+        Some("Third#Password3")
+    );
+    Ok(())
+}
+
+/// The lease is lost while a reset is at RDS. The reset is written down all the same, and no other is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_is_under_way_is_written_down_without_the_lease() -> Result<()> {
+    let (bed, proxy, operator) = in_sync_behind_a_proxy().await?;
+    let pause = bed.rds.pause(Action::ResetAccountPassword);
+    bed.rotate("orders-db", "Second#Password2").await?;
+    pause.wait_for_held(1, PATIENCE).await?;
+    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500 });
+    proxy.answer_instead(
+        Matcher::resource("leases"),
+        usize::MAX,
+        500,
+        refusal.to_string(),
+    );
+    operator.wait_for_log("the leadership was lost").await?;
+    pause.release();
+
+    let resource = bed
+        .wait_for("orders-app", "written down", |resource| {
+            resource
+                .status
+                .as_ref()
+                .is_some_and(|status| status.history.len() == 2)
+        })
+        .await?;
+    let reset = resource
+        .status
+        .and_then(|status| status.last_reset)
+        .context("no lastReset")?;
+    assert_eq!(reset.request_id, bed.resets()[1].request_id);
+    proxy.mend();
+    operator.wait_until_leading().await?;
+    bed.settle().await?;
+    assert_eq!(
+        bed.resets()
+            .iter()
+            .filter(|call| call.account.as_deref() == Some(ACCOUNT))
+            .count(),
+        2
+    );
+    Ok(())
+}
