@@ -1,0 +1,71 @@
+//! Builds the operator's program, as it is in this checkout.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+use testbed::install::repository_file;
+use tokio::process::Command;
+
+const PROGRAM: &str = "rds-password-operator";
+
+/// The arguments of cargo.
+///
+/// This package is named too so that the operator's dependencies get the same features as in this program, and need not be
+/// compiled twice.
+const ARGUMENTS: &[&str] = &["build", "-p", PROGRAM, "-p", "testbed", "--bin", PROGRAM];
+
+/// The command line, for people.
+pub(crate) fn command_line() -> String {
+    format!("cargo {}", ARGUMENTS.join(" "))
+}
+
+/// A line of cargo's output.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds the operator and returns where its program is. What cargo has to say goes to standard error as it comes.
+///
+/// # Errors
+/// When cargo is not there, or the build fails.
+pub(crate) async fn operator() -> Result<PathBuf> {
+    // Set by `cargo run`, to the very cargo that it is.
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let cargo = Command::new(cargo)
+        .args(ARGUMENTS)
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(repository_file(""))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo cannot be started")?;
+    let output = cargo.wait_with_output().await?;
+    ensure!(
+        output.status.success(),
+        "the build failed ({})",
+        output.status
+    );
+    String::from_utf8(output.stdout)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok())
+        .filter(|message| message.reason == "compiler-artifact")
+        .filter(|message| {
+            message
+                .target
+                .as_ref()
+                .is_some_and(|target| target.name == PROGRAM)
+        })
+        .find_map(|message| message.executable)
+        .context("cargo does not say where it put the program")
+}
