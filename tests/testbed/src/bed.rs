@@ -313,15 +313,30 @@ impl Testbed {
         what: impl Debug,
         condition: impl Fn(&DatabaseAccountPassword) -> bool,
     ) -> Result<DatabaseAccountPassword> {
+        self.wait_for_in(NAMESPACE, name, what, condition).await
+    }
+
+    /// As [`Self::wait_for`], for a resource in any namespace.
+    ///
+    /// # Errors
+    /// When that takes too long, with the resource as it is then.
+    pub async fn wait_for_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        what: impl Debug,
+        condition: impl Fn(&DatabaseAccountPassword) -> bool,
+    ) -> Result<DatabaseAccountPassword> {
+        let resources = Api::<DatabaseAccountPassword>::namespaced(self.client.clone(), namespace);
         let found = await_condition(
-            self.resources(),
+            resources.clone(),
             name,
             |resource: Option<&DatabaseAccountPassword>| resource.is_some_and(&condition),
         );
         match tokio::time::timeout(PATIENCE, found).await {
             Ok(found) => found?.context("the resource is gone"),
             Err(_) => {
-                let last = self.resources().get_opt(name).await;
+                let last = resources.get_opt(name).await;
                 let last = last.map(|last| last.map(|last| serde_yaml_ng::to_string(&last)));
                 Err(anyhow!(
                     "{name} did not become {what:?}; it is\n{last:?}\nand the calls were {:#?}",

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 /// How long a condition may take to come true: far longer than any does, so that only a fault runs into it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a child or its log is looked at, where nothing tells of a change.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
@@ -204,6 +204,19 @@ impl Operator {
         .await
     }
 
+    /// Waits until a [metric](Self::metric) has grown to a value.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub async fn wait_for_metric(&self, prefix: &str, at_least: f64) -> Result<()> {
+        self.wait_for(&format!("{prefix} of {at_least}"), async || {
+            self.metric(prefix)
+                .await
+                .is_ok_and(|value| value >= at_least)
+        })
+        .await
+    }
+
     async fn wait_for(&self, what: &str, condition: impl AsyncFn() -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !condition().await {
@@ -278,9 +291,12 @@ impl Drop for Operator {
     }
 }
 
-/// The address that the operator logs when it serves.
+/// The address that the operator logs when it serves, in either format of the log.
 fn address_in(log: &str) -> Option<SocketAddr> {
     let line = log.lines().find(|line| line.contains("serving /livez"))?;
+    if let Some((_, address)) = line.split_once(" address=") {
+        return address.trim().parse().ok();
+    }
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     line["address"].as_str()?.parse().ok()
 }
