@@ -5,7 +5,9 @@ pub mod control_plane;
 pub mod install;
 pub mod operator;
 mod process;
+pub mod proxy;
 
 pub use bed::{Testbed, condition, reason};
 pub use control_plane::ControlPlane;
 pub use operator::Operator;
+pub use proxy::ApiProxy;
