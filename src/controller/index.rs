@@ -74,7 +74,9 @@ impl Facts {
                     }),
                 )
             }
-            Watched::Undecodable(resource) => (resource.target.clone(), None, false, None),
+            Watched::Undecodable(resource) => {
+                (resource.target.clone(), resource.last_reset, false, None)
+            }
         };
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
@@ -90,6 +92,15 @@ impl Facts {
             }),
             is_decodable: matches!(watched, Watched::Decoded(_)),
         }
+    }
+
+    /// Whether a list that is not complete yet could bring the owner of the account. Who has reset it, and was not told since
+    /// that another one came after it, need not wait: one namespace that cannot be listed must not stop the others.
+    fn relies_on_other_lists(&self) -> bool {
+        self.claim
+            .as_ref()
+            .is_some_and(|claim| claim.last_reset.is_none())
+            || self.must_resend
     }
 
     /// Whether a pass has to look again. A new time of the last reset alone is the operator's own writing.
@@ -113,12 +124,20 @@ pub struct Index {
     /// The version of each Secret that is read by someone, as last seen: (uid, resourceVersion).
     secrets: HashMap<ObjectName, (String, String)>,
     undecodable: BTreeSet<ObjectName>,
+    /// The watches (by namespace; `None`: over all) whose first list is not complete yet.
+    awaited: HashSet<Option<String>>,
 }
 
 /// The resources that have to be looked at.
 pub type Concerned = BTreeSet<ObjectName>;
 
 impl Index {
+    /// A watch over a namespace (over all, for `None`) is about to begin. Until its first list is complete, an owner may not
+    /// be known yet.
+    pub fn await_list(&mut self, namespace: Option<&str>) {
+        self.awaited.insert(namespace.map(str::to_owned));
+    }
+
     /// A resource is there, or has changed.
     pub fn apply(&mut self, name: &ObjectName, facts: Facts) -> Concerned {
         let old = self.resources.get(name).cloned();
@@ -129,6 +148,7 @@ impl Index {
             self.unlink(name, old);
         }
         self.link(name, facts);
+        self.forget_unread(old.as_ref());
         let mut concerned = self.concerned_by_owners(&targets, owners_before);
         if is_changed {
             concerned.insert(name.clone());
@@ -145,6 +165,7 @@ impl Index {
         let owners_before = self.owners(&targets);
         self.unlink(name, &old);
         self.resources.remove(name);
+        self.forget_unread(Some(&old));
         self.concerned_by_owners(&targets, owners_before)
     }
 
@@ -167,6 +188,11 @@ impl Index {
         }
         for name in gone {
             concerned.extend(self.delete(&name));
+        }
+        if self.awaited.remove(&namespace.map(str::to_owned)) && self.awaited.is_empty() {
+            let facts = self.resources.iter();
+            let held_back = facts.filter(|(_, facts)| facts.relies_on_other_lists());
+            concerned.extend(held_back.map(|(name, _)| name.clone()));
         }
         concerned.retain(|name| self.resources.contains_key(name));
         concerned
@@ -229,6 +255,19 @@ impl Index {
     #[must_use]
     pub fn owner_of(&self, name: &ObjectName) -> Option<bool> {
         let target = &self.resources.get(name)?.claim.as_ref()?.target;
+        Some(self.owner(target) == Some(name))
+    }
+
+    /// Whether `name` may reset the account `target`, which it names; `None` as long as that is not known: the index is behind
+    /// what the resource says, or a list that could bring an older owner is not complete. In each of these cases the resource
+    /// will be concerned once it is known.
+    #[must_use]
+    pub fn owns(&self, name: &ObjectName, target: &Target) -> Option<bool> {
+        let facts = self.resources.get(name)?;
+        let claim = facts.claim.as_ref()?;
+        if claim.target != *target || (!self.awaited.is_empty() && facts.relies_on_other_lists()) {
+            return None;
+        }
         Some(self.owner(target) == Some(name))
     }
 
@@ -309,15 +348,22 @@ impl Index {
     }
 
     fn unlink(&mut self, name: &ObjectName, facts: &Facts) {
-        if let Some(secret) = &facts.secret
-            && remove_from(&mut self.by_secret, secret, name)
-        {
-            self.secrets.remove(secret);
+        if let Some(secret) = &facts.secret {
+            remove_from(&mut self.by_secret, secret, name);
         }
         if let Some(claim) = &facts.claim {
             remove_from(&mut self.by_target, &claim.target, name);
         }
         self.undecodable.remove(name);
+    }
+
+    /// Forgets the version of the Secret that was read before, unless someone still reads it.
+    fn forget_unread(&mut self, old: Option<&Facts>) {
+        if let Some(secret) = old.and_then(|old| old.secret.as_ref())
+            && !self.by_secret.contains_key(secret)
+        {
+            self.secrets.remove(secret);
+        }
     }
 }
 
@@ -329,19 +375,20 @@ fn targets(facts: [Option<&Facts>; 2]) -> BTreeSet<Target> {
         .collect()
 }
 
-/// Removes `name` from the set of `key`, and the set where that leaves it empty; whether it did.
+/// Removes `name` from the set of `key`, and the set where that leaves it empty.
 fn remove_from<K: std::hash::Hash + Eq>(
     sets: &mut HashMap<K, BTreeSet<ObjectName>>,
     key: &K,
     name: &ObjectName,
-) -> bool {
-    let Some(set) = sets.get_mut(key) else {
-        return false;
-    };
-    set.remove(name);
-    let is_empty = set.is_empty();
-    if is_empty {
-        sets.remove(key);
+) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(name);
+        if set.is_empty() {
+            sets.remove(key);
+        }
     }
-    is_empty
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+mod tests;

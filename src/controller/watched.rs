@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use serde::Deserialize;
 use serde::de::Error as _;
@@ -28,6 +29,8 @@ pub struct Undecodable {
     pub metadata: ObjectMeta,
     /// The account that it names, where that much can be read: it still owns it.
     pub target: Option<Target>,
+    /// When it last reset this very account. Without it, an older resource would count as the owner, and take the account over.
+    pub last_reset: Option<Timestamp>,
 }
 
 impl<'de> Deserialize<'de> for Watched {
@@ -36,20 +39,28 @@ impl<'de> Deserialize<'de> for Watched {
         if let Ok(resource) = DatabaseAccountPassword::deserialize(&value) {
             return Ok(Self::Decoded(Arc::new(resource)));
         }
-        let text = |field: &str| value["spec"][field].as_str().map(str::to_owned);
-        let target =
-            text("instanceId")
-                .zip(text("accountName"))
-                .map(|(instance_id, account_name)| Target {
-                    instance_id,
-                    account_name,
-                });
+        let target = target_in(&value["spec"]);
+        let last_reset = &value["status"]["lastReset"];
+        let last_reset = last_reset["time"]
+            .as_str()
+            .and_then(|time| time.parse().ok())
+            .filter(|_| target_in(last_reset) == target);
         let metadata = ObjectMeta::deserialize(&value["metadata"]).map_err(D::Error::custom)?;
         Ok(Self::Undecodable(Box::new(Undecodable {
             metadata,
             target,
+            last_reset,
         })))
     }
+}
+
+/// The account that this object (a spec, or a `lastReset`) names.
+fn target_in(object: &Value) -> Option<Target> {
+    let text = |field: &str| object[field].as_str().map(str::to_owned);
+    Some(Target {
+        instance_id: text("instanceId")?,
+        account_name: text("accountName")?,
+    })
 }
 
 impl Resource for Watched {
@@ -90,6 +101,7 @@ impl Resource for Watched {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 mod tests {
+    use rstest::rstest;
     use serde_json::json;
 
     use super::*;
@@ -108,5 +120,34 @@ mod tests {
         };
         assert_eq!(resource.metadata.name.as_deref(), Some("a"));
         assert_eq!(resource.target.unwrap().account_name, "app");
+        assert_eq!(resource.last_reset, None);
+    }
+
+    #[rstest]
+    #[case::of_the_account_that_it_names("app", Some("2026-11-24T08:00:00Z".parse().unwrap()))]
+    #[case::of_another_one("other", None)]
+    fn an_undecodable_object_keeps_the_time_of_its_last_reset(
+        #[case] account: &str,
+        #[case] last_reset: Option<Timestamp>,
+    ) {
+        let watched: Watched = serde_json::from_value(json!({
+            "metadata": { "name": "a", "namespace": "n", "uid": "u" },
+            "spec": {
+                "instanceId": "rm-1",
+                "accountName": "app",
+                "passwordSecretRef": { "name": "s", "key": "password" },
+            },
+            "status": { "lastReset": {
+                "time": "2026-11-24T08:00:00Z",
+                "trigger": "ATriggerOfALaterVersion",
+                "instanceId": "rm-1",
+                "accountName": account,
+            } },
+        }))
+        .unwrap();
+        let Watched::Undecodable(resource) = watched else {
+            unreachable!("this version does not know the trigger")
+        };
+        assert_eq!(resource.last_reset, last_reset);
     }
 }

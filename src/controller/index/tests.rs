@@ -1,0 +1,739 @@
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::controller::fixtures::at;
+
+const NAMESPACES: [&str; 2] = ["a", "b"];
+
+/// A resource as a person would describe it.
+#[derive(Debug, Clone, PartialEq)]
+struct Resource {
+    uid: u32,
+    generation: u32,
+    request: Option<u8>,
+    secret: u8,
+    account: u8,
+    created: u8,
+    is_being_deleted: bool,
+    is_decodable: bool,
+    /// The account, and when.
+    last_reset: Option<(u8, u8)>,
+    has_fingerprint: bool,
+    /// Whatever else the operator or others write: conditions, the last attempt, labels.
+    noise: u8,
+}
+
+impl Resource {
+    fn new(uid: u32) -> Self {
+        Self {
+            uid,
+            generation: 1,
+            request: None,
+            secret: 0,
+            account: 0,
+            created: 0,
+            is_being_deleted: false,
+            is_decodable: true,
+            last_reset: None,
+            has_fingerprint: true,
+            noise: 0,
+        }
+    }
+
+    fn facts(&self, name: &ObjectName) -> Facts {
+        let watched: Watched = serde_json::from_value(self.json(name)).unwrap();
+        assert_eq!(matches!(watched, Watched::Decoded(_)), self.is_decodable);
+        Facts::of(&watched)
+    }
+
+    fn json(&self, name: &ObjectName) -> Value {
+        let mut json = json!({
+            "apiVersion": "rds.password-operator.dev/v1alpha1",
+            "kind": "DatabaseAccountPassword",
+            "metadata": {
+                "namespace": name.namespace,
+                "name": name.name,
+                "uid": format!("uid-{:04}", self.uid),
+                "generation": self.generation,
+                "creationTimestamp": at(self.created.into()).to_string(),
+                "labels": { "noise": self.noise.to_string() },
+            },
+            "spec": {
+                "instanceId": "rm-1",
+                "accountName": account(self.account).account_name,
+                "passwordSecretRef": { "name": secret_name(self.secret) },
+            },
+            "status": {
+                "observedGeneration": self.noise,
+                "lastAttempt": {
+                    "time": at(self.noise.into()).to_string(),
+                    "failures": self.noise,
+                    "nextTime": at(self.noise.into()).to_string(),
+                    "fingerprint": { "keyId": "k", "mac": self.noise.to_string() },
+                },
+                "conditions": [{
+                    "type": "Ready",
+                    "status": "False",
+                    "reason": "Pending",
+                    "message": self.noise.to_string(),
+                    "lastTransitionTime": at(self.noise.into()).to_string(),
+                }],
+            },
+        });
+        if let Some(request) = self.request {
+            json["metadata"]["annotations"] =
+                json!({ crate::api::REQUESTED_AT_ANNOTATION: request.to_string() });
+        }
+        if self.is_being_deleted {
+            json["metadata"]["deletionTimestamp"] = json!(at(0).to_string());
+        }
+        if !self.is_decodable {
+            json["spec"]["suspend"] = json!("of a later version");
+        }
+        if let Some((reset_account, time)) = self.last_reset {
+            json["status"]["lastReset"] = json!({
+                "time": at(time.into()).to_string(),
+                "requestId": "D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD",
+                "trigger": "Created",
+                "instanceId": "rm-1",
+                "accountName": account(reset_account).account_name,
+                "secret": { "uid": "u", "resourceVersion": "1", "key": "password" },
+            });
+            if self.has_fingerprint {
+                json["status"]["lastReset"]["fingerprint"] = json!({ "keyId": "k", "mac": "m" });
+            }
+        }
+        json
+    }
+
+    fn claims(&self) -> Option<u8> {
+        (!self.is_being_deleted).then_some(self.account)
+    }
+
+    fn reads(&self) -> Option<u8> {
+        self.is_decodable.then_some(self.secret)
+    }
+
+    fn must_resend(&self) -> bool {
+        let of_this_account = self
+            .last_reset
+            .is_some_and(|(account, _)| account == self.account);
+        self.is_decodable && of_this_account && !self.has_fingerprint
+    }
+
+    /// What a pass looks at, but for the operator's own notes.
+    fn differs_for_a_pass(&self, before: &Self) -> bool {
+        (
+            self.uid,
+            self.generation,
+            self.request,
+            self.reads(),
+            self.claims(),
+        ) != (
+            before.uid,
+            before.generation,
+            before.request,
+            before.reads(),
+            before.claims(),
+        ) || (self.must_resend() && !before.must_resend())
+    }
+}
+
+fn account(number: u8) -> Target {
+    Target {
+        instance_id: "rm-1".to_owned(),
+        account_name: format!("account-{number}"),
+    }
+}
+
+fn secret_name(number: u8) -> String {
+    format!("secret-{number}")
+}
+
+fn secret(namespace: &str, number: u8) -> ObjectName {
+    object(namespace, &secret_name(number))
+}
+
+fn object(namespace: &str, name: &str) -> ObjectName {
+    ObjectName {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// What there is, in lists that are searched from the start for every question.
+#[derive(Debug, Clone, Default)]
+struct Model {
+    resources: Vec<(ObjectName, Resource)>,
+    seen: Vec<(ObjectName, u8)>,
+    uids: u32,
+}
+
+impl Model {
+    fn get(&self, name: &ObjectName) -> Option<&Resource> {
+        let mut found = self.resources.iter().filter(|(other, _)| other == name);
+        found.next().map(|(_, resource)| resource)
+    }
+
+    fn put(&mut self, name: &ObjectName, resource: Resource) {
+        self.remove(name);
+        self.resources.push((name.clone(), resource));
+    }
+
+    fn remove(&mut self, name: &ObjectName) {
+        self.resources.retain(|(other, _)| other != name);
+    }
+
+    fn names(&self, chosen: impl Fn(&ObjectName, &Resource) -> bool) -> Concerned {
+        let chosen = self
+            .resources
+            .iter()
+            .filter(|(name, resource)| chosen(name, resource));
+        chosen.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn claimants(&self, account: u8) -> Concerned {
+        self.names(|_, resource| resource.claims() == Some(account))
+    }
+
+    fn readers(&self, secret: &ObjectName) -> Concerned {
+        self.names(|name, resource| {
+            name.namespace == secret.namespace
+                && resource.reads().map(secret_name).as_deref() == Some(secret.name.as_str())
+        })
+    }
+
+    /// Who reset the account last; where nobody did, the oldest.
+    fn owner(&self, account: u8) -> Option<(ObjectName, u32)> {
+        let mut claimants: Vec<_> = self
+            .resources
+            .iter()
+            .filter(|(_, resource)| resource.claims() == Some(account))
+            .collect();
+        let reset_at = |resource: &Resource| match resource.last_reset {
+            Some((of, time)) if of == account => Some(time),
+            _ => None,
+        };
+        if let Some(newest) = claimants.iter().filter_map(|(_, one)| reset_at(one)).max() {
+            claimants.retain(|(_, resource)| reset_at(resource) == Some(newest));
+        }
+        claimants.sort_by_key(|(_, resource)| (resource.created, resource.uid));
+        claimants
+            .first()
+            .map(|(name, resource)| (name.clone(), resource.uid))
+    }
+
+    fn accounts() -> impl Iterator<Item = u8> {
+        0..3
+    }
+
+    /// Whoever is new or changed in what a pass looks at, and everyone who names an account whose owner is another now.
+    fn concerned_since(&self, before: &Self) -> Concerned {
+        let mut concerned = self.names(|name, resource| {
+            before
+                .get(name)
+                .is_none_or(|old| resource.differs_for_a_pass(old))
+        });
+        for account in Self::accounts() {
+            if before.owner(account).map(|(_, uid)| uid) != self.owner(account).map(|(_, uid)| uid)
+            {
+                concerned.extend(self.claimants(account));
+            }
+        }
+        concerned
+    }
+
+    /// Everyone who names an account that anyone named who differs at all.
+    fn touched_since(&self, before: &Self) -> Concerned {
+        let mut accounts = Vec::new();
+        for (name, resource) in self.resources.iter().chain(&before.resources) {
+            if self.get(name) != before.get(name) {
+                accounts.push(resource.account);
+            }
+        }
+        self.names(|name, resource| {
+            self.get(name) != before.get(name) || accounts.contains(&resource.account)
+        })
+    }
+
+    fn forget_unread(&mut self) {
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.retain(|(secret, _)| !self.readers(secret).is_empty());
+        self.seen = seen;
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    /// Another Secret and account.
+    Spec(u8, u8),
+    /// Another generation, and nothing else that the index knows.
+    Suspend,
+    Request(u8),
+    /// The operator's own write after a reset.
+    Reset(u8),
+    /// The operator's own write where another reset came meanwhile.
+    Overlapped,
+    /// The operator's own write after anything else, or somebody's label.
+    Noise(u8),
+    BeginDeletion,
+    Decodable(bool),
+    /// Deleted and created anew, without the watch telling of the deletion.
+    Recreate(u8),
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Apply(ObjectName, Change),
+    Delete(ObjectName),
+    /// A list, after these changes and deletions that no event told.
+    List(Option<&'static str>, Vec<(ObjectName, Option<Change>)>),
+    SecretSeen(ObjectName, u8),
+    SecretGone(ObjectName),
+    SecretsListed(Option<&'static str>, Vec<ObjectName>),
+}
+
+impl Model {
+    fn change(&mut self, name: &ObjectName, change: &Change) {
+        let mut resource = self.get(name).cloned().unwrap_or_else(|| {
+            self.uids += 1;
+            Resource::new(self.uids)
+        });
+        match *change {
+            Change::Spec(secret, account) => {
+                resource.generation += 1;
+                (resource.secret, resource.account) = (secret, account);
+            }
+            Change::Suspend => resource.generation += 1,
+            Change::Request(value) => resource.request = Some(value),
+            Change::Reset(time) => {
+                resource.last_reset = Some((resource.account, time));
+                resource.has_fingerprint = true;
+            }
+            Change::Overlapped => resource.has_fingerprint = false,
+            Change::Noise(noise) => resource.noise = noise,
+            Change::BeginDeletion => {
+                resource.generation += 1;
+                resource.is_being_deleted = true;
+            }
+            Change::Decodable(is_decodable) => resource.is_decodable = is_decodable,
+            Change::Recreate(created) => {
+                self.uids += 1;
+                resource = Resource {
+                    created,
+                    secret: resource.secret,
+                    account: resource.account,
+                    ..Resource::new(self.uids)
+                };
+            }
+        }
+        self.put(name, resource);
+    }
+}
+
+/// Index and model side by side.
+#[derive(Default)]
+struct Pair {
+    index: Index,
+    model: Model,
+}
+
+impl Pair {
+    /// Tells both of the event, and holds what the index says against the laws.
+    fn tell(&mut self, event: &Event) {
+        let before = self.model.clone();
+        match event {
+            Event::Apply(name, change) => {
+                self.model.change(name, change);
+                let facts = self.model.get(name).unwrap().facts(name);
+                let concerned = self.index.apply(name, facts);
+                assert_eq!(concerned, self.model.concerned_since(&before));
+            }
+            Event::Delete(name) => {
+                self.model.remove(name);
+                let concerned = self.index.delete(name);
+                assert_eq!(concerned, self.model.concerned_since(&before));
+            }
+            Event::List(namespace, changes) => {
+                for (name, change) in changes {
+                    if namespace.is_some_and(|namespace| namespace != name.namespace) {
+                        continue;
+                    }
+                    match change {
+                        Some(change) => self.model.change(name, change),
+                        None => self.model.remove(name),
+                    }
+                }
+                let listed: Vec<_> = self
+                    .model
+                    .resources
+                    .iter()
+                    .filter(|(name, _)| {
+                        namespace.is_none_or(|namespace| namespace == name.namespace)
+                    })
+                    .map(|(name, resource)| (name.clone(), resource.facts(name)))
+                    .collect();
+                let concerned = self.index.replace(*namespace, listed);
+                // On the way through the list owners may change and change back: more may be concerned than must be, but
+                // nobody who has nothing to do with any difference.
+                let least = self.model.concerned_since(&before);
+                let most = self.model.touched_since(&before);
+                assert!(least.is_subset(&concerned), "{least:?} {concerned:?}");
+                assert!(concerned.is_subset(&most), "{concerned:?} {most:?}");
+                // A Secret that goes from one reader to another may have had none in between.
+                let Self { index, model } = self;
+                model
+                    .seen
+                    .retain(|(secret, _)| index.secrets.contains_key(secret));
+            }
+            Event::SecretSeen(secret, version) => {
+                let concerned = self.index.secret_seen(secret, "uid", &version.to_string());
+                let readers = self.model.readers(secret);
+                let told = (secret.clone(), *version);
+                if self.model.seen.contains(&told) {
+                    assert!(concerned.is_empty());
+                } else {
+                    assert_eq!(concerned, readers);
+                }
+                self.model.seen.retain(|(other, _)| other != secret);
+                self.model.seen.push(told);
+            }
+            Event::SecretGone(secret) => {
+                let concerned = self.index.secret_gone(secret);
+                assert_eq!(concerned, self.model.readers(secret));
+                self.model.seen.retain(|(other, _)| other != secret);
+            }
+            Event::SecretsListed(namespace, listed) => {
+                let concerned = self
+                    .index
+                    .secrets_listed(*namespace, &listed.iter().cloned().collect());
+                let is_missing = |secret: &ObjectName| {
+                    !listed.contains(secret)
+                        && namespace.is_none_or(|namespace| namespace == secret.namespace)
+                };
+                let expected = self.model.names(|name, resource| {
+                    let secret = resource
+                        .reads()
+                        .map(|number| secret(&name.namespace, number));
+                    secret.is_some_and(|secret| is_missing(&secret))
+                });
+                assert_eq!(concerned, expected);
+                self.model.seen.retain(|(secret, _)| !is_missing(secret));
+            }
+        }
+        self.model.forget_unread();
+        self.compare();
+    }
+
+    /// Every question has the answer that a search through everything gives, and nothing else is kept.
+    fn compare(&self) {
+        let Self { index, model } = self;
+        assert_eq!(index.len(), model.resources.len());
+        assert_eq!(index.is_empty(), model.resources.is_empty());
+        for account_number in Model::accounts() {
+            let target = account(account_number);
+            let owners = model.names(|name, _| index.owns(name, &target) == Some(true));
+            let owner = model.owner(account_number).map(|(name, _)| name);
+            assert_eq!(owners, owner.into_iter().collect());
+            let known = model.names(|name, _| index.owns(name, &target).is_some());
+            assert_eq!(known, model.claimants(account_number));
+        }
+        for namespace in NAMESPACES {
+            for number in 0..2 {
+                let secret = secret(namespace, number);
+                assert_eq!(index.is_read(&secret), !model.readers(&secret).is_empty());
+            }
+        }
+        assert_eq!(
+            index.undecodable(),
+            &model.names(|_, resource| !resource.is_decodable)
+        );
+        let seen: HashMap<_, _> = model
+            .seen
+            .iter()
+            .map(|(secret, version)| (secret.clone(), ("uid".to_owned(), version.to_string())))
+            .collect();
+        assert_eq!(index.secrets, seen);
+        let links = |sets: usize| (sets, sets);
+        let targets: usize = index.by_target.values().map(BTreeSet::len).sum();
+        let claims = model.names(|_, resource| resource.claims().is_some());
+        assert_eq!((targets, claims.len()), links(claims.len()));
+        assert!(index.by_target.values().all(|names| !names.is_empty()));
+        assert!(index.by_secret.values().all(|names| !names.is_empty()));
+    }
+
+    fn delete_everything(&mut self) {
+        let names = self.model.names(|_, _| true);
+        for name in names {
+            self.tell(&Event::Delete(name));
+        }
+        let index = &self.index;
+        assert!(index.resources.is_empty() && index.undecodable.is_empty());
+        assert!(index.by_target.is_empty() && index.by_secret.is_empty());
+        assert!(index.secrets.is_empty());
+    }
+}
+
+fn any_name() -> impl Strategy<Value = ObjectName> {
+    (select(&NAMESPACES), select(&["x", "y"])).prop_map(|(namespace, name)| object(namespace, name))
+}
+
+fn any_secret() -> impl Strategy<Value = ObjectName> {
+    (select(&NAMESPACES), 0_u8..2).prop_map(|(namespace, number)| secret(namespace, number))
+}
+
+fn any_scope() -> impl Strategy<Value = Option<&'static str>> {
+    select(&[None, Some(NAMESPACES[0]), Some(NAMESPACES[1])])
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        3 => (0_u8..2, 0_u8..3).prop_map(|(secret, account)| Change::Spec(secret, account)),
+        1 => Just(Change::Suspend),
+        1 => (0_u8..3).prop_map(Change::Request),
+        3 => (0_u8..8).prop_map(Change::Reset),
+        1 => Just(Change::Overlapped),
+        2 => (0_u8..3).prop_map(Change::Noise),
+        1 => Just(Change::BeginDeletion),
+        2 => any::<bool>().prop_map(Change::Decodable),
+        2 => (0_u8..3).prop_map(Change::Recreate),
+    ]
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let all_secrets: Vec<_> = NAMESPACES
+        .iter()
+        .flat_map(|namespace| [secret(namespace, 0), secret(namespace, 1)])
+        .collect();
+    let changes = proptest::collection::vec((any_name(), proptest::option::of(any_change())), 0..4);
+    prop_oneof![
+        8 => (any_name(), any_change()).prop_map(|(name, change)| Event::Apply(name, change)),
+        2 => any_name().prop_map(Event::Delete),
+        2 => (any_scope(), changes).prop_map(|(scope, changes)| Event::List(scope, changes)),
+        4 => (any_secret(), 0_u8..2).prop_map(|(secret, version)| Event::SecretSeen(secret, version)),
+        1 => any_secret().prop_map(Event::SecretGone),
+        1 => (any_scope(), subsequence(all_secrets, 0..=4))
+            .prop_map(|(scope, listed)| Event::SecretsListed(scope, listed)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_index_answers_like_a_search_through_everything(
+        events in proptest::collection::vec(any_event(), 1..40),
+    ) {
+        let mut pair = Pair::default();
+        for event in &events {
+            pair.tell(event);
+        }
+        pair.delete_everything();
+    }
+
+    /// However a state came about: a list that brings it again concerns nobody, and neither does a Secret that is listed again.
+    #[test]
+    fn nothing_new_concerns_nobody(events in proptest::collection::vec(any_event(), 1..20)) {
+        let mut pair = Pair::default();
+        for event in &events {
+            pair.tell(event);
+        }
+        let Pair { mut index, model } = pair;
+        let listed = model.resources.iter().map(|(name, resource)| (name.clone(), resource.facts(name)));
+        prop_assert_eq!(index.replace(None, listed.rev().collect::<Vec<_>>()), Concerned::new());
+        for (secret, version) in &model.seen {
+            prop_assert_eq!(index.secret_seen(secret, "uid", &version.to_string()), Concerned::new());
+        }
+    }
+}
+
+// ------------------------------------------------------------------ examples
+
+fn apply(index: &mut Index, name: &ObjectName, resource: &Resource) -> Concerned {
+    index.apply(name, resource.facts(name))
+}
+
+fn both() -> (ObjectName, ObjectName) {
+    (object("a", "x"), object("b", "y"))
+}
+
+/// Two resources of one account; the older one has not reset it, the younger one has.
+fn younger_owner() -> (Index, (ObjectName, Resource), (ObjectName, Resource)) {
+    let (x, y) = both();
+    let older = Resource::new(1);
+    let younger = Resource {
+        created: 9,
+        last_reset: Some((0, 5)),
+        ..Resource::new(2)
+    };
+    let mut index = Index::default();
+    apply(&mut index, &y, &younger);
+    apply(&mut index, &x, &older);
+    (index, (x, older), (y, younger))
+}
+
+#[test]
+fn an_older_resource_does_not_take_over_an_account_that_was_reset() {
+    let (index, (x, _), (y, _)) = younger_owner();
+    assert_eq!(index.owns(&x, &account(0)), Some(false));
+    assert_eq!(index.owns(&y, &account(0)), Some(true));
+}
+
+#[test]
+fn the_owner_stays_the_owner_while_it_cannot_be_decoded() {
+    let (mut index, (x, _), (y, younger)) = younger_owner();
+    let broken = Resource {
+        is_decodable: false,
+        ..younger
+    };
+    apply(&mut index, &y, &broken);
+    assert_eq!(index.owns(&x, &account(0)), Some(false));
+    assert_eq!(index.undecodable(), &Concerned::from([y]));
+}
+
+#[rstest]
+#[case::is_deleted(|_| None)]
+#[case::is_being_deleted(|owner| Some(Resource { is_being_deleted: true, ..owner }))]
+#[case::names_another_account(|owner| Some(Resource { generation: 2, account: 1, ..owner }))]
+#[case::was_created_anew(|owner: Resource| Some(Resource { created: owner.created, ..Resource::new(3) }))]
+fn the_other_one_takes_over_when_the_owner(#[case] becomes: fn(Resource) -> Option<Resource>) {
+    let (mut index, (x, _), (y, younger)) = younger_owner();
+    let concerned = match becomes(younger) {
+        Some(changed) => apply(&mut index, &y, &changed),
+        None => index.delete(&y),
+    };
+    assert!(concerned.contains(&x));
+    assert_eq!(index.owns(&x, &account(0)), Some(true));
+}
+
+#[test]
+fn the_operators_own_writes_concern_nobody() {
+    let (mut index, (x, mut older), (y, mut younger)) = younger_owner();
+    younger.noise = 1;
+    younger.last_reset = Some((0, 7));
+    assert_eq!(apply(&mut index, &y, &younger), Concerned::new());
+    older.noise = 2;
+    assert_eq!(apply(&mut index, &x, &older), Concerned::new());
+}
+
+#[test]
+fn a_reset_that_another_one_may_have_followed_concerns_its_resource_once() {
+    let (mut index, _, (y, mut younger)) = younger_owner();
+    younger.has_fingerprint = false;
+    assert_eq!(
+        apply(&mut index, &y, &younger),
+        Concerned::from([y.clone()])
+    );
+    younger.noise = 1;
+    assert_eq!(apply(&mut index, &y, &younger), Concerned::new());
+}
+
+/// The only reader's own status writes must not make a Secret look new.
+#[test]
+fn a_version_of_a_secret_stays_seen_when_its_only_reader_changes() {
+    let name = object("a", "x");
+    let mut resource = Resource::new(1);
+    let mut index = Index::default();
+    apply(&mut index, &name, &resource);
+    let read = secret("a", 0);
+    assert_eq!(
+        index.secret_seen(&read, "uid", "1"),
+        Concerned::from([name.clone()])
+    );
+    resource.noise = 1;
+    apply(&mut index, &name, &resource);
+    assert_eq!(index.secret_seen(&read, "uid", "1"), Concerned::new());
+    assert_eq!(
+        index.secret_seen(&read, "another uid", "1"),
+        Concerned::from([name])
+    );
+}
+
+#[test]
+fn the_index_does_not_speak_for_an_account_that_it_has_not_heard_of_yet() {
+    let name = object("a", "x");
+    let mut index = Index::default();
+    assert_eq!(index.owns(&name, &account(0)), None);
+    apply(&mut index, &name, &Resource::new(1));
+    assert_eq!(index.owns(&name, &account(0)), Some(true));
+    assert_eq!(index.owns(&name, &account(1)), None);
+}
+
+// ------------------------------------------------------------------ several watches
+
+fn awaiting(namespaces: &[Option<&str>]) -> Index {
+    let mut index = Index::default();
+    for namespace in namespaces {
+        index.await_list(*namespace);
+    }
+    index
+}
+
+fn list(
+    index: &mut Index,
+    namespace: Option<&str>,
+    listed: &[(&ObjectName, &Resource)],
+) -> Concerned {
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|(name, resource)| ((*name).clone(), resource.facts(name)))
+        .collect();
+    index.replace(namespace, listed)
+}
+
+/// After a restart, the namespace whose list comes first must not take over the accounts of the others.
+#[test]
+fn nobody_becomes_an_owner_before_every_namespace_is_listed() {
+    let (x, y) = both();
+    let idle = Resource::new(1);
+    let owner = Resource {
+        created: 9,
+        last_reset: Some((0, 5)),
+        ..Resource::new(2)
+    };
+    let mut index = awaiting(&[Some("a"), Some("b")]);
+    list(&mut index, Some("a"), &[(&x, &idle)]);
+    assert_eq!(index.owns(&x, &account(0)), None);
+    let concerned = list(&mut index, Some("b"), &[(&y, &owner)]);
+    assert_eq!(concerned, Concerned::from([x.clone(), y.clone()]));
+    assert_eq!(index.owns(&x, &account(0)), Some(false));
+    assert_eq!(index.owns(&y, &account(0)), Some(true));
+}
+
+/// One namespace that cannot be listed must not stop those who have reset their account before.
+#[rstest]
+#[case::that_reset_its_account(Some((0, 5)), true, Some(true))]
+#[case::that_never_did(None, true, None)]
+#[case::that_reset_another_account(Some((1, 5)), true, None)]
+#[case::that_another_may_have_followed(Some((0, 5)), false, None)]
+fn before_all_lists_the_index_speaks_for_one(
+    #[case] last_reset: Option<(u8, u8)>,
+    #[case] has_fingerprint: bool,
+    #[case] owns: Option<bool>,
+) {
+    let (x, _) = both();
+    let resource = Resource {
+        last_reset,
+        has_fingerprint,
+        ..Resource::new(1)
+    };
+    let mut index = awaiting(&[Some("a"), Some("b")]);
+    let concerned = list(&mut index, Some("a"), &[(&x, &resource)]);
+    assert_eq!(concerned, Concerned::from([x.clone()]));
+    assert_eq!(index.owns(&x, &account(0)), owns);
+    // Who was not spoken for is looked at again.
+    let concerned = list(&mut index, Some("b"), &[]);
+    assert_eq!(concerned.contains(&x), owns.is_none());
+    assert_eq!(index.owns(&x, &account(0)), Some(true));
+    // A later list is one like any other.
+    assert_eq!(list(&mut index, Some("b"), &[]), Concerned::new());
+}
+
+#[test]
+fn a_list_over_all_namespaces_is_the_only_one() {
+    let (x, _) = both();
+    let mut index = awaiting(&[None]);
+    list(&mut index, None, &[(&x, &Resource::new(1))]);
+    assert_eq!(index.owns(&x, &account(0)), Some(true));
+}
