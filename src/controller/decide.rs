@@ -1,9 +1,11 @@
 //! What is to be done: the rules, in order, without I/O.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::schedule;
 use crate::api::{
     ConditionType, DatabaseAccountPassword, PasswordSyncedReason, SecretVersion, StoredFingerprint,
     Trigger,
@@ -66,7 +68,7 @@ pub struct SecretValue {
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Something is due, but `spec.suspend` forbids it.
+    /// A reset or a look at the account is due, but `spec.suspend` forbids it.
     Suspended,
     /// Another resource owns the account.
     Conflict,
@@ -116,7 +118,7 @@ pub fn decide(observation: &Observation, now: Timestamp) -> Decision {
         return Decision::Suspended;
     }
     match attempt_not_before(resource, &value.fingerprint) {
-        Some(until) if until > now => Decision::Wait { until },
+        Some(until) if is_ahead(until, now) => Decision::Wait { until },
         _ => due,
     }
 }
@@ -153,6 +155,12 @@ fn applied(resource: &DatabaseAccountPassword, value: &SecretValue) -> Applied {
         },
         Some(Comparison::KeyLost | Comparison::Different) | None => Applied::No,
     }
+}
+
+/// Whether the value has to be sent, whatever may forbid that for now.
+#[must_use]
+pub fn is_reset_due(resource: &DatabaseAccountPassword, value: &SecretValue) -> bool {
+    has_new_request(resource) || matches!(applied(resource, value), Applied::No)
 }
 
 fn trigger(resource: &DatabaseAccountPassword, value: &SecretValue) -> Trigger {
@@ -204,3 +212,14 @@ fn attempt_not_before(
         && attempt.fingerprint == *fingerprint)
         .then_some(attempt.next_time.0)
 }
+
+/// Whether `until` is ahead, by no more than the longest wait. A later time was written by a clock that was ahead, and whoever
+/// has corrected it must not wait until that time comes.
+fn is_ahead(until: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(until.duration_since(now))
+        .is_ok_and(|wait| !wait.is_zero() && wait <= schedule::LONGEST)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+mod tests;
