@@ -9,7 +9,7 @@ use super::decide::Decision;
 use crate::api::Trigger;
 use crate::rds::classification::{Class, Reason};
 use crate::rds::error::CallError;
-use crate::rds::identifier::{Code, RequestId};
+use crate::rds::identifier::{Code, OTHER, RequestId};
 
 /// How a pass ended.
 #[derive(Debug, Clone)]
@@ -20,6 +20,9 @@ pub enum Outcome {
     Queued,
     /// RDS accepted the value.
     Accepted(Accepted),
+    /// RDS accepted the value, and another process' reset at the same time. Which of the two came last at RDS, nobody knows: the
+    /// value counts as not applied, and is sent again.
+    Overlapped(Accepted),
     /// RDS had accepted the value before, and the account was looked at again.
     Looked(Account),
     /// A try that did not succeed.
@@ -64,7 +67,7 @@ pub struct Failure {
     pub class: Class,
     /// What it means and what to do, in stable words of our own.
     pub explanation: Cow<'static, str>,
-    /// The cloud's code.
+    /// The cloud's code, where it can be shown.
     pub code: Option<Code>,
     /// The cloud's `RequestId`.
     pub request_id: Option<RequestId>,
@@ -85,7 +88,8 @@ impl Failure {
             reason: error.reason(),
             class: error.class(),
             explanation: Cow::Borrowed(error.explanation()),
-            code: error.code().cloned(),
+            // A code that cannot be shown is none.
+            code: error.code().filter(|code| code.as_str() != OTHER).cloned(),
             request_id: error.request_id().cloned(),
             retry_after: error.retry_after(),
             instance_was_running: false,
@@ -119,6 +123,7 @@ impl Outcome {
             },
             Self::Queued => "Queued",
             Self::Accepted(_) => "Accepted",
+            Self::Overlapped(_) => "Overlapped",
             Self::Looked(_) => "Looked",
             Self::Failed(_) => "Failed",
             Self::Abandoned => "Abandoned",

@@ -6,14 +6,17 @@ use k8s_controller::conditions::{self, ConditionChange, ConditionStatus, Desired
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::decide::{Decision, Observation, SecretObservation, SecretProblem, SecretValue};
+use super::decide::{
+    Decision, Observation, SecretObservation, SecretProblem, SecretValue, is_reset_due,
+};
 use super::outcome::{Accepted, Account, Failure, Outcome};
 use crate::api::{
     Attempt, ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordSpec,
     DatabaseAccountPasswordStatus, FinishedTry, HISTORY_LIMIT, InstanceReadyReason,
     PasswordSyncedReason, ReadyReason, Reset, SecretReadyReason, StoredFingerprint, TryOutcome,
 };
-use crate::rds::classification::Reason;
+use crate::rds::classification::{Reason, TABLE};
+use crate::rds::identifier::Code;
 
 /// When things happened and will happen.
 #[derive(Debug, Clone, Copy)]
@@ -152,10 +155,25 @@ fn record(
     outcome: &Outcome,
     times: Times,
 ) {
+    if let Outcome::Settled(Decision::Conflict) = outcome
+        && let Some(reset) = &mut status.last_reset
+        && reset.is_of(&observation.resource.spec.target())
+    {
+        // The owner is who reset the account last, so what was applied here is no longer its password. Should this resource
+        // own the account again, it must not count as in sync.
+        reset.fingerprint = None;
+    }
     let SecretObservation::Usable(value) = &observation.secret else {
         return;
     };
     match outcome {
+        Outcome::Overlapped(accepted) => {
+            record_reset(status, observation, value, accepted);
+            status.last_attempt = None;
+            if let Some(reset) = &mut status.last_reset {
+                reset.fingerprint = None;
+            }
+        }
         Outcome::Accepted(accepted) => {
             record_reset(status, observation, value, accepted);
             status.last_attempt = (accepted.account == Account::NotAvailable)
@@ -182,7 +200,12 @@ fn record(
         }
         Outcome::Settled(Decision::InSync { renew_fingerprint }) => {
             status.last_attempt = None;
-            if *renew_fingerprint && let Some(reset) = &mut status.last_reset {
+            let observed = observation.resource.last_reset_of_target();
+            if *renew_fingerprint
+                && let Some(reset) = &mut status.last_reset
+                // Another process' reset, of which this observation knows nothing, may have sent another value.
+                && Some(&*reset) == observed
+            {
                 reset.fingerprint = Some(value.fingerprint.clone());
             }
         }
@@ -254,13 +277,14 @@ fn attempt(
 }
 
 /// Newest first. A failure that ended like the one before it replaces that one: ten different endings tell more than the same
-/// one ten times. Every reset stays.
+/// one ten times. Every reset stays, and is there once: a write whose answer was lost is made again on top of itself.
 fn push_history(history: &mut Vec<FinishedTry>, finished: FinishedTry) {
     let repeats = history.first().is_some_and(|last| {
-        last.outcome == finished.outcome
+        let failed_alike = last.outcome == finished.outcome
             && last.outcome.0 != PasswordSyncedReason::Reset.as_str()
             && last.code == finished.code
-            && last.trigger == finished.trigger
+            && last.trigger == finished.trigger;
+        failed_alike || *last == finished
     });
     if repeats {
         history.remove(0);
@@ -280,22 +304,26 @@ fn pending_since(
         Outcome::Accepted(_)
         | Outcome::Looked(_)
         | Outcome::Settled(Decision::InSync { .. } | Decision::LookAtAccount) => false,
-        Outcome::Settled(Decision::Hold(SecretProblem::NotFound | SecretProblem::KeyNotFound)) => {
-            return base.pending_since.clone();
-        }
-        Outcome::Settled(Decision::Wait { .. }) => is_due(observation),
-        Outcome::Failed(_) | Outcome::Settled(_) | Outcome::Queued | Outcome::Abandoned => true,
+        // There is no value, or none that can be seen.
+        Outcome::Settled(Decision::Hold(
+            SecretProblem::NotFound | SecretProblem::KeyNotFound | SecretProblem::Unreadable(_),
+        )) => return base.pending_since.clone(),
+        Outcome::Settled(Decision::Wait { .. } | Decision::Suspended) => is_due(observation),
+        Outcome::Overlapped(_)
+        | Outcome::Failed(_)
+        | Outcome::Settled(_)
+        | Outcome::Queued
+        | Outcome::Abandoned => true,
     };
     pending.then(|| base.pending_since.clone().unwrap_or_else(|| seconds(now)))
 }
 
-/// Whether a wait is for a reset, and not for a look at the account.
+/// Whether a reset is due, and not only a look at the account.
 fn is_due(observation: &Observation) -> bool {
-    observation
-        .resource
-        .status
-        .as_ref()
-        .is_none_or(|status| status.pending_since.is_some() || status.last_reset.is_none())
+    match &observation.secret {
+        SecretObservation::Usable(value) => is_reset_due(&observation.resource, value),
+        SecretObservation::Unusable(_) => false,
+    }
 }
 
 /// A condition but for its type and times.
@@ -329,19 +357,21 @@ impl States {
         outcome: &Outcome,
     ) -> Self {
         Self {
-            secret: secret_state(observation, outcome),
+            secret: secret_state(status, observation, outcome),
             instance: instance_state(status, observation, outcome),
-            password: password_state(status, outcome),
+            password: password_state(status, observation, outcome),
         }
     }
 }
 
-fn secret_state(observation: &Observation, outcome: &Outcome) -> State<SecretReadyReason> {
+fn secret_state(
+    status: &DatabaseAccountPasswordStatus,
+    observation: &Observation,
+    outcome: &Outcome,
+) -> State<SecretReadyReason> {
     use ConditionStatus::{False, True};
-    if let Outcome::Failed(failure) = outcome
-        && failure.reason == Reason::PasswordInvalid
-    {
-        return State::new(False, SecretReadyReason::PasswordInvalid, told(failure));
+    if let Some(message) = refused_value(status, observation, outcome) {
+        return State::new(False, SecretReadyReason::PasswordInvalid, message);
     }
     let DatabaseAccountPasswordSpec {
         password_secret_ref: secret,
@@ -387,6 +417,27 @@ fn secret_state(observation: &Observation, outcome: &Outcome) -> State<SecretRea
     State::new(False, reason, message)
 }
 
+/// What RDS said of a value that keeps its documented rules, where it did not take it. That holds until the next try of this
+/// value, which is what this outcome is or waits for.
+fn refused_value(
+    status: &DatabaseAccountPasswordStatus,
+    observation: &Observation,
+    outcome: &Outcome,
+) -> Option<String> {
+    let was_tried = match outcome {
+        Outcome::Failed(_) => true,
+        Outcome::Queued | Outcome::Settled(Decision::Wait { .. }) => failures(observation) > 0,
+        _ => false,
+    };
+    let newest = status.history.first().filter(|newest| {
+        was_tried && newest.outcome.0 == SecretReadyReason::PasswordInvalid.as_str()
+    })?;
+    let entry = TABLE
+        .iter()
+        .find(|entry| entry.reason == Reason::PasswordInvalid)?;
+    Some(told(entry.explanation, newest.code.as_deref()))
+}
+
 fn instance_state(
     status: &DatabaseAccountPasswordStatus,
     observation: &Observation,
@@ -408,16 +459,16 @@ fn instance_state(
         )
     };
     match outcome {
-        Outcome::Accepted(_) | Outcome::Looked(_) => running(),
+        Outcome::Accepted(_) | Outcome::Overlapped(_) => running(),
         Outcome::Failed(failure) => match ready_reason(failure.reason) {
-            ReadyReason::Instance(reason) => State::new(False, reason, told(failure)),
+            ReadyReason::Instance(reason) => State::new(False, reason, told_by(failure)),
             _ if failure.instance_was_running => running(),
             _ => kept(status, observation)
                 .filter(|state| state.status == True)
                 .unwrap_or_else(not_asked),
         },
-        // Nobody asks while in sync, so a state that was in the way of an older try would stay for ever.
-        Outcome::Settled(Decision::InSync { .. }) => kept(status, observation)
+        // Nobody asks while nothing has to be sent, so a state that was in the way of an older try would stay for ever.
+        Outcome::Looked(_) | Outcome::Settled(Decision::InSync { .. }) => kept(status, observation)
             .filter(|state| state.status == True)
             .unwrap_or_else(not_asked),
         Outcome::Settled(_) | Outcome::Queued | Outcome::Abandoned => {
@@ -433,12 +484,16 @@ fn kept(
 ) -> Option<State<InstanceReadyReason>> {
     let resource = &*observation.resource;
     let condition = find(&status.conditions, ConditionType::InstanceReady)?;
-    let same_instance = condition.observed_generation == resource.metadata.generation
-        || status
-            .last_reset
-            .as_ref()
-            .is_some_and(|reset| reset.instance_id == resource.spec.instance_id);
-    if !same_instance {
+    let same_spec = condition.observed_generation == resource.metadata.generation;
+    // After an edit, what was in the way may have been in the way of another instance.
+    let was_reset = || {
+        condition.status == ConditionStatus::True.as_str()
+            && status
+                .last_reset
+                .as_ref()
+                .is_some_and(|reset| reset.instance_id == resource.spec.instance_id)
+    };
+    if !same_spec && !was_reset() {
         return None;
     }
     let reason = InstanceReadyReason::ALL
@@ -451,6 +506,7 @@ fn kept(
 
 fn password_state(
     status: &DatabaseAccountPasswordStatus,
+    observation: &Observation,
     outcome: &Outcome,
 ) -> State<PasswordSyncedReason> {
     use ConditionStatus::{False, True};
@@ -468,21 +524,16 @@ fn password_state(
             "RDS accepted the Secret's value, and the account is not Available yet; the operator looks again, without another reset",
         )
     };
-    let pending = || {
-        State::new(
-            False,
-            PasswordSyncedReason::Pending,
-            "the Secret's value has not been applied",
-        )
-    };
+    let pending = |message| State::new(False, PasswordSyncedReason::Pending, message);
+    let due = || pending("a reset is due, and has not been made");
     match outcome {
         Outcome::Accepted(Accepted { account, .. }) | Outcome::Looked(account) => match account {
             Account::NotAvailable => not_available(),
             Account::Available | Account::NotTold => synced(),
         },
         Outcome::Failed(failure) => match ready_reason(failure.reason) {
-            ReadyReason::Password(reason) => State::new(False, reason, told(failure)),
-            _ => pending(),
+            ReadyReason::Password(reason) => State::new(False, reason, told_by(failure)),
+            _ => due(),
         },
         Outcome::Settled(Decision::InSync { .. }) => synced(),
         Outcome::Settled(Decision::LookAtAccount) => not_available(),
@@ -491,10 +542,18 @@ fn password_state(
             PasswordSyncedReason::Conflict,
             "another DatabaseAccountPassword owns this account of this instance; delete one of the two",
         ),
-        Outcome::Settled(Decision::Wait { .. } | Decision::Hold(_) | Decision::Suspended) => {
-            last_failure(status).unwrap_or_else(pending)
+        Outcome::Settled(Decision::Hold(_)) => last_failure(status)
+            .unwrap_or_else(|| pending("the Secret has no value that could be sent")),
+        Outcome::Settled(Decision::Wait { .. } | Decision::Suspended) if !is_due(observation) => {
+            not_available()
         }
-        Outcome::Settled(Decision::Reset(_)) | Outcome::Queued | Outcome::Abandoned => pending(),
+        Outcome::Queued | Outcome::Settled(Decision::Wait { .. }) if failures(observation) > 0 => {
+            last_failure(status).unwrap_or_else(due)
+        }
+        Outcome::Settled(Decision::Wait { .. } | Decision::Suspended | Decision::Reset(_))
+        | Outcome::Overlapped(_)
+        | Outcome::Queued
+        | Outcome::Abandoned => due(),
     }
 }
 
@@ -525,6 +584,14 @@ fn ready_state(states: &States, outcome: &Outcome) -> State<ReadyReason> {
         instance,
         password,
     } = states;
+    if password.reason == PasswordSyncedReason::Conflict {
+        // Whatever else is in the way, only a person can end this.
+        return State::new(
+            False,
+            ReadyReason::Password(password.reason),
+            password.message.clone(),
+        );
+    }
     if secret.status != True {
         return State::new(
             False,
@@ -536,10 +603,10 @@ fn ready_state(states: &States, outcome: &Outcome) -> State<ReadyReason> {
         return State::new(
             False,
             ReadyReason::Suspended,
-            "spec.suspend is true, and the Secret's value has not been applied",
+            "spec.suspend is true; what is due waits until it is false",
         );
     }
-    if password.reason != PasswordSyncedReason::Conflict && instance.status == False {
+    if instance.status == False {
         return State::new(
             False,
             ReadyReason::Instance(instance.reason),
@@ -659,10 +726,17 @@ pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition
     conditions::find(conditions, type_.as_str())
 }
 
-fn told(failure: &Failure) -> String {
-    match &failure.code {
-        Some(code) => format!("{} (code {code})", failure.explanation),
-        None => failure.explanation.clone().into_owned(),
+fn told_by(failure: &Failure) -> String {
+    told(
+        &failure.explanation,
+        failure.code.as_ref().map(Code::as_str),
+    )
+}
+
+fn told(explanation: &str, code: Option<&str>) -> String {
+    match code {
+        Some(code) => format!("{explanation} (code {code})"),
+        None => explanation.to_owned(),
     }
 }
 
@@ -676,3 +750,7 @@ fn seconds_up(time: Timestamp) -> Time {
     let whole = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
     Time(Timestamp::from_second(whole).unwrap_or(time))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+mod tests;
