@@ -35,7 +35,11 @@ machine, for what the builds need.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // The alias ends with the `--` that separates cargo's flags from these; whoever types another one is right too.
+    if arguments.first().is_some_and(|first| first == "--") {
+        arguments.remove(0);
+    }
     let keep = match &arguments[..] {
         [] => false,
         [flag] if flag == "--keep" => true,
