@@ -28,9 +28,11 @@ use crate::health::Health;
 /// (Azure's default), since a dropped watch is only noticed at this time.
 const WATCH_SECONDS: u32 = 180;
 
-/// A watch that could be opened again says nothing until there is an event, so its last failure is forgotten after twice the
-/// longest wait between two tries (30 s, `WatchStreamExt::default_backoff`).
-const WATCH_FAILURE_LASTS: Duration = Duration::from_secs(60);
+/// The first and the longest wait of `WatchStreamExt::default_backoff`, before jitter, which may double each.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
+
+/// How long a try to open a watch may take to fail.
+const TRY: Duration = Duration::from_secs(2);
 
 const RESOURCES: &str = "DatabaseAccountPasswords";
 const SECRETS: &str = "Secrets";
@@ -106,7 +108,8 @@ pub fn watch_resources(
     let store = reader.clone();
     let watch = async move {
         let mut events = pin!(events);
-        while let Some(event) = next(&context, RESOURCES, &part, &mut events).await {
+        let mut failures = 0;
+        while let Some(event) = next(&context, RESOURCES, &part, &mut events, &mut failures).await {
             let concerned = match event {
                 Event::Init | Event::InitApply(_) => continue,
                 Event::InitDone => {
@@ -146,7 +149,8 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
         });
     let mut events = pin!(events);
     let mut listed = HashSet::new();
-    while let Some(event) = next(&context, SECRETS, &part, &mut events).await {
+    let mut failures = 0;
+    while let Some(event) = next(&context, SECRETS, &part, &mut events, &mut failures).await {
         let concerned = match event {
             Event::Init => {
                 listed.clear();
@@ -187,10 +191,12 @@ async fn next<K>(
     watch: &'static str,
     part: &str,
     events: &mut (impl Stream<Item = watcher::Result<Event<K>>> + Unpin),
+    failures: &mut u32,
 ) -> Option<Event<K>> {
     loop {
         match events.next().await? {
             Ok(event) => {
+                *failures = 0;
                 // A list that has begun may still fail at its second page.
                 if !matches!(event, Event::Init | Event::InitApply(_))
                     && context.health.clear_obstacle(part)
@@ -201,7 +207,8 @@ async fn next<K>(
             }
             Err(error) => {
                 context.metrics.watch_error(watch);
-                if let Some((obstacle, lasts)) = obstacle(&error)
+                *failures = failures.saturating_add(1);
+                if let Some((obstacle, lasts)) = obstacle(&error, *failures)
                     && context.health.set_obstacle(part, &obstacle, lasts)
                 {
                     warn!(part, obstacle, "not watching");
@@ -213,10 +220,10 @@ async fn next<K>(
 
 /// What is wrong with a watch, in our own words, since the error may carry a piece of an object; and for how long that holds
 /// without being said again.
-fn obstacle(error: &watcher::Error) -> Option<(String, Option<Duration>)> {
+fn obstacle(error: &watcher::Error, failures: u32) -> Option<(String, Option<Duration>)> {
     let (cause, lasts) = match error {
         watcher::Error::InitialListFailed(cause) => (cause, None),
-        watcher::Error::WatchStartFailed(cause) => (cause, Some(WATCH_FAILURE_LASTS)),
+        watcher::Error::WatchStartFailed(cause) => (cause, Some(unsaid_for(failures))),
         // A watch that ended, as each does now and then, or whose place in history is gone: the next thing is another watch
         // or a list, and if that fails it says so.
         watcher::Error::WatchFailed(_) | watcher::Error::WatchError(_) => return None,
@@ -239,6 +246,14 @@ fn obstacle(error: &watcher::Error) -> Option<(String, Option<Duration>)> {
         _ => "the API server could not be reached".to_owned(),
     };
     Some((obstacle, lasts))
+}
+
+/// A watch that could be opened says nothing until there is an event. So the `failures`th failure in a row to open one holds
+/// until the next try, which comes after a wait, has had its time to fail as well: a passing failure is then forgotten at
+/// once, and a lasting one is always said again before it would be.
+fn unsaid_for(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    (BACKOFF.0 * 2_u32.pow(doublings)).min(BACKOFF.1) * 2 + TRY
 }
 
 /// What `/readyz` and the log call a watch.
