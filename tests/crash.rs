@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rds_simulator::{Account, Action, Instance};
+use serde_json::json;
 use testbed::Testbed;
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
+use testbed::proxy::{ApiProxy, Exchange, Matcher, Verb};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -124,5 +126,66 @@ async fn a_success_is_not_written_to_another_object_of_the_same_name() -> Result
     assert_eq!(first.instance.as_deref(), Some(INSTANCE));
     assert_eq!(second.instance.as_deref(), Some("rm-other"));
     assert_eq!(second.request_id, reset.request_id);
+    Ok(())
+}
+
+/// The operator may not write the status for a while. It knows what it did, and does it once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_cannot_be_written_down_is_not_repeated() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let authority = bed.control_plane.certificate_authority();
+    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
+    operator.wait_until_leading().await?;
+    let writes = || Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403 });
+    proxy.answer_instead(writes(), usize::MAX, 403, refusal.to_string());
+
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    let refused = |exchanges: &[Exchange]| {
+        let refused = exchanges
+            .iter()
+            .filter(|exchange| exchange.status == Some(403));
+        refused.count() >= 3
+    };
+    proxy.wait_for(PATIENCE, refused).await?;
+    proxy.mend();
+
+    let resource = bed.wait_until_ready("orders-app").await?;
+    let reset = resource
+        .status
+        .and_then(|status| status.last_reset)
+        .context("no lastReset")?;
+    let [call] = &bed.resets()[..] else {
+        bail!("not one reset: {:#?}", bed.resets())
+    };
+    assert_eq!(reset.request_id, call.request_id);
+    Ok(())
+}
+
+/// The answer to the status write is lost. Writing it again must not look like the reset of somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_whose_answer_was_lost_is_written_once() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let authority = bed.control_plane.certificate_authority();
+    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
+    operator.wait_until_leading().await?;
+    let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    proxy.lose_answer(writes, 1);
+
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    bed.wait_until_ready("orders-app").await?;
+    bed.settle().await?;
+    let resource = bed.wait_until_ready("orders-app").await?;
+    let status = resource.status.context("no status")?;
+    assert_eq!(status.history.len(), 1);
+    let resets = bed.resets();
+    let resets = resets
+        .iter()
+        .filter(|call| call.account.as_deref() == Some(ACCOUNT));
+    assert_eq!(resets.count(), 1);
     Ok(())
 }

@@ -90,8 +90,11 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     // Renewals look at the Lease as well; the pass' own look is the one that follows its read of the Secret at once.
     proxy
         .wait_for(PATIENCE, |exchanges| {
-            let mut since = exchanges[before..].iter().map(|exchange| &exchange.request.path);
-            since.any(|path| path.ends_with("/secrets/orders-db")) && since.any(|path| path.contains("/leases/"))
+            let mut since = exchanges[before..]
+                .iter()
+                .map(|exchange| &exchange.request.path);
+            since.any(|path| path.ends_with("/secrets/orders-db"))
+                && since.any(|path| path.contains("/leases/"))
         })
         .await?;
     old.pause()?;

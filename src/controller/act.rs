@@ -50,6 +50,9 @@ async fn reset(
     observation: Observation,
     trigger: Trigger,
 ) -> Result<(Observation, Outcome), ObserveError> {
+    if let Some(accepted) = context.unrecorded.find(&observation) {
+        return Ok((observation, Outcome::Accepted(accepted)));
+    }
     let route = match context.cloud.route(&observation.resource.spec) {
         Ok(route) => route,
         Err(error) => return Ok((observation, unroutable(error, trigger))),
@@ -159,7 +162,11 @@ async fn look(context: &Context, observation: Observation) -> (Observation, Outc
             let target = observation.resource.spec.target();
             tokio::select! {
                 () = context.stop.cancelled() => Outcome::Abandoned,
-                account = context.cloud.account(&route, &target) => Outcome::Looked(account),
+                account = context.cloud.account(&route, &target) => Outcome::Looked(match account {
+                    // It was not available when it was last seen.
+                    Account::NotSeen => Account::NotAvailable,
+                    account => account,
+                }),
             }
         }
         // The value was applied; without credentials nobody can say more.

@@ -180,7 +180,8 @@ impl Cloud {
         match tokio::time::timeout(ACCOUNT_LOOK_TIMEOUT, look).await {
             Ok(Ok(AccountStatus::Available)) => Account::Available,
             Ok(Ok(_)) => Account::NotAvailable,
-            Ok(Err(_)) | Err(_) => Account::NotTold,
+            Ok(Err(error)) if error.class() == Class::PersonNeeded => Account::NotTold,
+            Ok(Err(_)) | Err(_) => Account::NotSeen,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod report;
 pub mod schedule;
 pub mod status;
 pub mod trigger;
+pub mod unrecorded;
 pub mod wakes;
 pub mod watched;
 pub mod written;
@@ -52,6 +53,7 @@ use observe::{ObserveError, observe};
 use outcome::{Accepted, Account, Outcome};
 use report::{ReportError, report};
 use status::Times;
+use unrecorded::Unrecorded;
 use wakes::Wakes;
 use watched::Watched;
 use written::Written;
@@ -91,6 +93,7 @@ pub struct Context {
     health: Health,
     index: Mutex<Index>,
     written: Written,
+    unrecorded: Unrecorded,
     reads: Semaphore,
     /// Cancelled when the term ends: passes that have sent nothing give up.
     stop: CancellationToken,
@@ -133,6 +136,7 @@ impl Context {
             health: process.health.clone(),
             index: Mutex::default(),
             written: Written::default(),
+            unrecorded: Unrecorded::default(),
             reads: Semaphore::new(CONCURRENT_READS),
             stop,
             passes: process.passes.clone(),

@@ -51,6 +51,8 @@ pub enum Account {
     Available,
     /// Something else.
     NotAvailable,
+    /// Not seen: the look failed for a reason that may pass.
+    NotSeen,
     /// Not told: RDS has no such list for the engine, or the identity may not read it. Whoever may only reset must not be
     /// held back by that.
     NotTold,

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::Context;
 use super::decide::Observation;
 use super::observe::{ObserveError, read_resource};
-use super::outcome::{Failure, Outcome};
+use super::outcome::{Accepted, Failure, Outcome};
 use super::status::{self, Times};
 use crate::api::{
     ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus, ReadyReason,
@@ -21,6 +21,12 @@ use crate::api::{
 
 /// How long one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a write is tried again: a conflict or two, and a little more.
+const RETRIES: usize = 3;
+
+/// A success is tried for some six minutes, longer than an API server takes to restart.
+const RETRIES_OF_A_SUCCESS: usize = 40;
 
 /// Why the status was not written.
 #[derive(Debug, Error)]
@@ -56,12 +62,19 @@ pub async fn report(
         return Ok(());
     }
     let retries = if matches!(outcome, Outcome::Accepted(_)) {
-        40
+        RETRIES_OF_A_SUCCESS
     } else {
-        3
+        RETRIES
     };
     let before = ready_reason(observation.resource.status.as_ref());
-    let written = write(context, observation, outcome, times, retries).await?;
+    let written = write(context, observation, outcome, times, retries).await;
+    if let Outcome::Accepted(accepted) = outcome {
+        match &written {
+            Ok(resource) => context.unrecorded.forget(resource),
+            Err(_) => context.unrecorded.remember(observation, accepted),
+        }
+    }
+    let written = written?;
     count(context, outcome);
     log(observation, outcome);
     let after = ready_reason(written.status.as_ref());
@@ -132,13 +145,8 @@ async fn put(
     times: Times,
 ) -> Result<DatabaseAccountPassword, ReportError> {
     let old = base.status.clone().unwrap_or_default();
-    let observed = observation
-        .resource
-        .status
-        .as_ref()
-        .and_then(|status| status.last_reset.as_ref());
     let new = match outcome {
-        Outcome::Accepted(accepted) if old.last_reset.as_ref() != observed => {
+        Outcome::Accepted(accepted) if was_reset_meanwhile(&old, observation, accepted) => {
             let overlapped = Outcome::Overlapped(accepted.clone());
             status::after(&old, observation, &overlapped, times)
         }
@@ -170,6 +178,23 @@ async fn put(
         },
         Ok(Err(_)) | Err(_) => Err(ReportError::Unreachable),
     }
+}
+
+/// Whether another process has reset the account since it was observed: `lastReset` is neither the one that was observed nor,
+/// where the answer to an earlier write of this very outcome was lost, the one that is being written.
+fn was_reset_meanwhile(
+    status: &DatabaseAccountPasswordStatus,
+    observation: &Observation,
+    accepted: &Accepted,
+) -> bool {
+    let observed = observation
+        .resource
+        .status
+        .as_ref()
+        .and_then(|status| status.last_reset.as_ref());
+    let last_reset = status.last_reset.as_ref();
+    let is_own = last_reset.is_some_and(|reset| reset.request_id == accepted.request_id.as_str());
+    last_reset != observed && !is_own
 }
 
 fn ready_reason(status: Option<&DatabaseAccountPasswordStatus>) -> Option<String> {

@@ -155,12 +155,12 @@ fn record(
     outcome: &Outcome,
     times: Times,
 ) {
-    if let Outcome::Settled(Decision::Conflict) = outcome
-        && let Some(reset) = &mut status.last_reset
-        && reset.is_of(&observation.resource.spec.target())
+    if let Some(reset) = &mut status.last_reset
+        && (matches!(outcome, Outcome::Settled(Decision::Conflict))
+            || !reset.is_of(&observation.resource.spec.target()))
     {
-        // The owner is who reset the account last, so what was applied here is no longer its password. Should this resource
-        // own the account again, it must not count as in sync.
+        // An account that another resource owns, or that this one names no longer, gets its passwords from elsewhere. Should
+        // this resource own it again, it must not count as in sync.
         reset.fingerprint = None;
     }
     let SecretObservation::Usable(value) = &observation.secret else {
@@ -529,7 +529,7 @@ fn password_state(
     match outcome {
         Outcome::Accepted(Accepted { account, .. }) | Outcome::Looked(account) => match account {
             Account::NotAvailable => not_available(),
-            Account::Available | Account::NotTold => synced(),
+            Account::Available | Account::NotSeen | Account::NotTold => synced(),
         },
         Outcome::Failed(failure) => match ready_reason(failure.reason) {
             ReadyReason::Password(reason) => State::new(False, reason, told_by(failure)),
