@@ -61,7 +61,7 @@ pub fn after_standing(for_how_long: Duration, jitter: f64) -> Duration {
 /// The wait of a resource that is in sync.
 #[must_use]
 pub fn resync(jitter: f64) -> Duration {
-    RESYNC.0 + (RESYNC.1 - RESYNC.0).mul_f64(jitter)
+    RESYNC.0 + RESYNC.1.saturating_sub(RESYNC.0).mul_f64(jitter)
 }
 
 #[cfg(test)]

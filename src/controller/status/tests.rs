@@ -1,1 +1,1080 @@
+use std::collections::HashMap;
 
+use proptest::prelude::*;
+use proptest::sample::select;
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+use crate::api::{Target, Trigger};
+use crate::controller::decide::{Ownership, decide};
+use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, accepted, at, failure};
+use crate::controller::schedule;
+use crate::rds::classification::Class;
+use crate::rds::password::PasswordRule;
+use crate::secret::SecretReadError;
+
+const THIRD_PASSWORD: &str = "Third56word";
+const VALUES: [&str; 3] = [PASSWORD, OTHER_PASSWORD, THIRD_PASSWORD];
+
+/// What the cloud does with the next reset or look.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    /// The reset is accepted, and the account is like this. For a look, the account alone.
+    Account(Account),
+    /// The reset is accepted, and another process' came at the same time.
+    Overlapped,
+    /// The reset fails for this reason; the instance was seen to be running, or not.
+    Fails(Class, Reason, bool),
+    /// The answer is lost, and the reset took effect, or did not.
+    Lost(bool),
+}
+
+const AVAILABLE: Answer = Answer::Account(Account::Available);
+const NOT_AVAILABLE: Answer = Answer::Account(Account::NotAvailable);
+const NOT_RUNNING: Answer = Answer::Fails(Class::InstanceBusy, Reason::InstanceNotRunning, false);
+const THROTTLED: Answer = Answer::Fails(Class::Throttled, Reason::Throttled, true);
+const REFUSED: Answer = Answer::Fails(Class::PersonNeeded, Reason::PasswordInvalid, true);
+
+/// A resource through the passes over it, with what the accounts' passwords really are.
+#[derive(Clone)]
+struct Life {
+    world: World,
+    now: Timestamp,
+    passwords: HashMap<Target, &'static str>,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self {
+            world: World::new(),
+            now: at(0),
+            passwords: HashMap::new(),
+        }
+    }
+
+    /// After a first reset that was accepted.
+    fn in_sync() -> Self {
+        let mut life = Self::new();
+        life.pass(AVAILABLE);
+        life
+    }
+
+    fn after(mut self, seconds: i64) -> Self {
+        self.sleep(seconds);
+        self
+    }
+
+    fn sleep(&mut self, seconds: i64) {
+        self.now = at(self.now.duration_since(at(0)).as_secs() + seconds);
+    }
+
+    fn status(&self) -> &DatabaseAccountPasswordStatus {
+        self.world.resource.status.as_ref().unwrap()
+    }
+
+    fn outcome_of(&mut self, decision: Decision, answer: Answer) -> Outcome {
+        let trigger = match decision {
+            Decision::Reset(trigger) => trigger,
+            Decision::LookAtAccount => {
+                return Outcome::Looked(match answer {
+                    Answer::Account(account) => account,
+                    _ => Account::NotTold,
+                });
+            }
+            settled => return Outcome::Settled(settled),
+        };
+        let takes_effect = match answer {
+            Answer::Account(_) | Answer::Overlapped => true,
+            Answer::Fails(..) => false,
+            Answer::Lost(took_effect) => took_effect,
+        };
+        if takes_effect {
+            let value = self.world.secret.unwrap();
+            self.passwords.insert(self.world.target(), value);
+        }
+        match answer {
+            Answer::Account(account) => Outcome::Accepted(accepted(self.now, trigger, account)),
+            Answer::Overlapped => {
+                Outcome::Overlapped(accepted(self.now, trigger, Account::Available))
+            }
+            Answer::Fails(class, reason, instance_was_running) => Outcome::Failed(Failure {
+                instance_was_running,
+                ..failure(trigger, class, reason)
+            }),
+            Answer::Lost(_) => Outcome::Failed(Failure {
+                instance_was_running: true,
+                outcome_unknown: true,
+                code: None,
+                ..failure(trigger, Class::Transient, Reason::RdsUnavailable)
+            }),
+        }
+    }
+
+    /// One pass, as `reconcile` makes it. What the status was before.
+    fn pass(&mut self, answer: Answer) -> (Decision, DatabaseAccountPasswordStatus) {
+        let observation = self.world.observe();
+        let decision = decide(&observation, self.now);
+        let outcome = self.outcome_of(decision, answer);
+        let before = self.status().clone();
+        self.tell(&observation, &outcome);
+        (decision, before)
+    }
+
+    fn tell(&mut self, observation: &Observation, outcome: &Outcome) {
+        let wait = schedule(observation, outcome, self.now, 0.0);
+        let times = Times {
+            now: self.now,
+            next: self.now + wait,
+        };
+        let status = after(self.status(), observation, outcome, times);
+        // As the API server keeps it: a finer time, or a field that is not written, would be another status at each pass.
+        let text = serde_json::to_string(&status).unwrap();
+        let kept: DatabaseAccountPasswordStatus = serde_json::from_str(&text).unwrap();
+        assert_eq!(kept, status);
+        self.world.resource.status = Some(status);
+    }
+
+    fn queue(&mut self) {
+        let observation = self.world.observe();
+        let times = Times {
+            now: self.now,
+            next: self.now,
+        };
+        let status = after(self.status(), &observation, &Outcome::Queued, times);
+        self.world.resource.status = Some(status);
+    }
+
+    /// `Ready False InstanceNotRunning; SecretReady True Valid; …`, and the conditions that are there only while they are true.
+    fn summary(&self) -> String {
+        let told: Vec<_> = self
+            .status()
+            .conditions
+            .iter()
+            .map(|condition| {
+                let (type_, status, reason) =
+                    (&condition.type_, &condition.status, &condition.reason);
+                format!("{type_} {status} {reason}")
+            })
+            .collect();
+        told.join("; ")
+    }
+
+    fn ready(&self) -> (&str, &str) {
+        let ready = find(&self.status().conditions, ConditionType::Ready).unwrap();
+        (&ready.status, &ready.reason)
+    }
+
+    fn message(&self, type_: ConditionType) -> &str {
+        &find(&self.status().conditions, type_).unwrap().message
+    }
+
+    fn failures(&self) -> Option<u32> {
+        let attempt = self.status().last_attempt.as_ref();
+        attempt.map(|attempt| attempt.failures)
+    }
+
+    fn pending_since(&self) -> Option<Timestamp> {
+        self.status().pending_since.as_ref().map(|time| time.0)
+    }
+}
+
+fn with(mut life: Life, change: impl FnOnce(&mut Life)) -> Life {
+    change(&mut life);
+    life
+}
+
+fn held(problem: SecretProblem) -> Life {
+    with(Life::new(), |life| life.world.secret = Err(problem))
+}
+
+// ------------------------------------------------------------------ conditions
+
+#[rstest]
+#[case::accepted(
+    AVAILABLE,
+    "Ready True InSync; SecretReady True Valid; InstanceReady True Running; PasswordSynced True Reset"
+)]
+#[case::accepted_and_the_account_not_told(
+    Answer::Account(Account::NotTold),
+    "Ready True InSync; SecretReady True Valid; InstanceReady True Running; PasswordSynced True Reset"
+)]
+#[case::accepted_and_the_account_not_available(
+    NOT_AVAILABLE,
+    "Ready False AccountNotAvailable; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountNotAvailable; Reconciling True AccountNotAvailable"
+)]
+#[case::overlapped(
+    Answer::Overlapped,
+    "Ready False Pending; SecretReady True Valid; InstanceReady True Running; PasswordSynced False Pending; Reconciling True Pending"
+)]
+#[case::answer_lost(
+    Answer::Lost(true),
+    "Ready False RdsUnavailable; SecretReady True Valid; InstanceReady True Running; PasswordSynced False RdsUnavailable; Reconciling True RdsUnavailable"
+)]
+#[case::instance_not_running(
+    NOT_RUNNING,
+    "Ready False InstanceNotRunning; SecretReady True Valid; InstanceReady False InstanceNotRunning; PasswordSynced False Pending; Reconciling True InstanceNotRunning"
+)]
+#[case::instance_locked(
+    Answer::Fails(Class::InstanceBusy, Reason::InstanceLocked, false),
+    "Ready False InstanceLocked; SecretReady True Valid; InstanceReady False InstanceLocked; PasswordSynced False Pending; Reconciling True InstanceLocked"
+)]
+#[case::instance_not_found(
+    Answer::Fails(Class::PersonNeeded, Reason::InstanceNotFound, false),
+    "Ready False InstanceNotFound; SecretReady True Valid; InstanceReady False InstanceNotFound; PasswordSynced False Pending; Stalled True InstanceNotFound"
+)]
+#[case::instance_stopped_meanwhile(
+    Answer::Fails(Class::InstanceBusy, Reason::InstanceNotRunning, true),
+    "Ready False InstanceNotRunning; SecretReady True Valid; InstanceReady False InstanceNotRunning; PasswordSynced False Pending; Reconciling True InstanceNotRunning"
+)]
+#[case::account_not_found(
+    Answer::Fails(Class::PersonNeeded, Reason::AccountNotFound, true),
+    "Ready False AccountNotFound; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountNotFound; Stalled True AccountNotFound"
+)]
+#[case::account_not_available(
+    Answer::Fails(Class::InstanceBusy, Reason::AccountNotAvailable, true),
+    "Ready False AccountNotAvailable; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountNotAvailable; Reconciling True AccountNotAvailable"
+)]
+#[case::account_not_supported(
+    Answer::Fails(Class::PersonNeeded, Reason::AccountNotSupported, true),
+    "Ready False AccountNotSupported; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountNotSupported; Stalled True AccountNotSupported"
+)]
+#[case::denied_before_the_instance_was_seen(
+    Answer::Fails(Class::PersonNeeded, Reason::AccessDenied, false),
+    "Ready False AccessDenied; SecretReady True Valid; InstanceReady Unknown NotAsked; PasswordSynced False AccessDenied; Stalled True AccessDenied"
+)]
+#[case::no_credentials(
+    Answer::Fails(Class::PersonNeeded, Reason::CredentialsUnavailable, false),
+    "Ready False CredentialsUnavailable; SecretReady True Valid; InstanceReady Unknown NotAsked; PasswordSynced False CredentialsUnavailable; Stalled True CredentialsUnavailable"
+)]
+#[case::throttled(
+    THROTTLED,
+    "Ready False Throttled; SecretReady True Valid; InstanceReady True Running; PasswordSynced False Throttled; Reconciling True Throttled"
+)]
+#[case::unavailable(
+    Answer::Fails(Class::Transient, Reason::RdsUnavailable, false),
+    "Ready False RdsUnavailable; SecretReady True Valid; InstanceReady Unknown NotAsked; PasswordSynced False RdsUnavailable; Reconciling True RdsUnavailable"
+)]
+#[case::clock_skew(
+    Answer::Fails(Class::PersonNeeded, Reason::ClockSkew, false),
+    "Ready False ClockSkew; SecretReady True Valid; InstanceReady Unknown NotAsked; PasswordSynced False ClockSkew; Stalled True ClockSkew"
+)]
+#[case::rejected(
+    Answer::Fails(Class::PersonNeeded, Reason::Rejected, true),
+    "Ready False Rejected; SecretReady True Valid; InstanceReady True Running; PasswordSynced False Rejected; Stalled True Rejected"
+)]
+#[case::value_refused_by_rds(
+    REFUSED,
+    "Ready False PasswordInvalid; SecretReady False PasswordInvalid; InstanceReady True Running; PasswordSynced False Pending; Stalled True PasswordInvalid"
+)]
+fn after_a_first_try(#[case] answer: Answer, #[case] expected: &str) {
+    let mut life = Life::new();
+    life.pass(answer);
+    assert_eq!(life.summary(), expected);
+}
+
+#[rstest]
+#[case::without_a_secret(
+    held(SecretProblem::NotFound),
+    "Ready False SecretNotFound; SecretReady False SecretNotFound; InstanceReady Unknown NotAsked; PasswordSynced False Pending; Reconciling True SecretNotFound"
+)]
+#[case::without_the_key(
+    held(SecretProblem::KeyNotFound),
+    "Ready False KeyNotFound; SecretReady False KeyNotFound; InstanceReady Unknown NotAsked; PasswordSynced False Pending; Reconciling True KeyNotFound"
+)]
+#[case::secret_unreadable(
+    held(SecretProblem::Unreadable(SecretReadError::Forbidden)),
+    "Ready False SecretUnreadable; SecretReady False SecretUnreadable; InstanceReady Unknown NotAsked; PasswordSynced False Pending; Stalled True SecretUnreadable"
+)]
+#[case::invalid(
+    held(SecretProblem::Invalid(PasswordRule::TooShort)),
+    "Ready False PasswordInvalid; SecretReady False PasswordInvalid; InstanceReady Unknown NotAsked; PasswordSynced False Pending; Stalled True PasswordInvalid"
+)]
+#[case::in_conflict(
+    with(Life::new(), |life| life.world.ownership = Ownership::Anothers),
+    "Ready False Conflict; SecretReady True Valid; InstanceReady Unknown NotAsked; PasswordSynced False Conflict; Stalled True Conflict"
+)]
+#[case::in_conflict_without_a_secret(
+    with(held(SecretProblem::NotFound), |life| life.world.ownership = Ownership::Anothers),
+    "Ready False Conflict; SecretReady False SecretNotFound; InstanceReady Unknown NotAsked; PasswordSynced False Conflict; Stalled True Conflict"
+)]
+#[case::suspended(
+    with(Life::new(), |life| life.world.edit(&json!({ "suspend": true }))),
+    "Ready False Suspended; SecretReady True Valid; InstanceReady Unknown NotAsked; PasswordSynced False Pending; Suspended True Suspended"
+)]
+#[case::suspended_without_a_secret(
+    with(held(SecretProblem::NotFound), |life| life.world.edit(&json!({ "suspend": true }))),
+    "Ready False SecretNotFound; SecretReady False SecretNotFound; InstanceReady Unknown NotAsked; PasswordSynced False Pending; Reconciling True SecretNotFound; Suspended True Suspended"
+)]
+#[case::suspended_in_sync(
+    with(Life::in_sync(), |life| life.world.edit(&json!({ "suspend": true }))),
+    "Ready True InSync; SecretReady True Valid; InstanceReady True Running; PasswordSynced True Reset; Suspended True Suspended"
+)]
+#[case::suspended_with_an_account_to_look_at(
+    with(Life::new(), |life| {
+        life.pass(NOT_AVAILABLE);
+        life.world.edit(&json!({ "suspend": true }));
+    }),
+    "Ready False Suspended; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountNotAvailable; Suspended True Suspended"
+)]
+#[case::suspended_with_an_account_to_look_at_and_another_value(
+    with(Life::new(), |life| {
+        life.pass(NOT_AVAILABLE);
+        life.world.edit(&json!({ "suspend": true }));
+        life.world.rotate(OTHER_PASSWORD);
+    }),
+    "Ready False Suspended; SecretReady True Valid; InstanceReady True Running; PasswordSynced False Pending; Suspended True Suspended"
+)]
+#[case::secret_deleted_after_a_reset(
+    with(Life::in_sync(), |life| life.world.secret = Err(SecretProblem::NotFound)),
+    "Ready False SecretNotFound; SecretReady False SecretNotFound; InstanceReady True Running; PasswordSynced False Pending; Reconciling True SecretNotFound"
+)]
+fn after_a_look_that_called_nobody(#[case] mut life: Life, #[case] expected: &str) {
+    let expected = expected.split("; ").collect::<Vec<_>>();
+    let (decision, _) = life.pass(NOT_RUNNING);
+    assert!(
+        !matches!(decision, Decision::Reset(_) | Decision::LookAtAccount),
+        "{decision:?}"
+    );
+    let mut told = life.summary();
+    // The order of the conditions that come and go is theirs.
+    told.push_str("; ");
+    for condition in &expected {
+        assert!(
+            told.contains(&format!("{condition}; ")),
+            "{condition}: {told}"
+        );
+    }
+    assert_eq!(told.matches("; ").count(), expected.len(), "{told}");
+}
+
+#[rstest]
+#[case::first_value(Life::new(), "Pending")]
+#[case::another_value(with(Life::in_sync(), |life| life.world.rotate(OTHER_PASSWORD)), "Pending")]
+#[case::request(with(Life::in_sync(), |life| life.world.request("a")), "Pending")]
+#[case::another_value_after_an_account_to_look_at(
+    with(Life::new(), |life| {
+        life.pass(NOT_AVAILABLE);
+        life.world.rotate(OTHER_PASSWORD);
+    }),
+    "Pending"
+)]
+#[case::another_value_after_a_failure(
+    with(Life::new(), |life| {
+        life.pass(THROTTLED);
+        life.world.rotate(OTHER_PASSWORD);
+    }),
+    "Pending"
+)]
+#[case::same_value_after_a_failure(with(Life::new(), |life| { life.pass(THROTTLED); }), "Throttled")]
+#[case::same_value_after_a_refusal(with(Life::new(), |life| { life.pass(REFUSED); }), "PasswordInvalid")]
+#[case::same_value_while_the_instance_was_away(
+    with(Life::new(), |life| { life.pass(NOT_RUNNING); }),
+    "InstanceNotRunning"
+)]
+fn while_a_reset_waits_for_its_turn(#[case] mut life: Life, #[case] reason: &str) {
+    life.sleep(700);
+    life.queue();
+    assert_eq!(life.ready(), ("False", reason));
+    assert!(life.pending_since().is_some());
+    let queued = life.status().clone();
+    life.sleep(5);
+    life.queue();
+    assert_eq!(life.status(), &queued);
+}
+
+/// What can be done at all is done by a person exactly where the schedule says that a person is needed.
+#[test]
+fn stalled_is_what_needs_a_person() {
+    for entry in TABLE {
+        assert_eq!(
+            is_stalled(ready_reason(entry.reason)),
+            entry.class == Class::PersonNeeded,
+            "{entry:?}"
+        );
+    }
+}
+
+/// The table tells what the metrics, the history and the conditions call it by one name.
+#[test]
+fn a_reason_has_one_name() {
+    for entry in TABLE {
+        assert_eq!(
+            entry.reason.as_str(),
+            ready_reason(entry.reason).as_str(),
+            "{entry:?}"
+        );
+    }
+}
+
+/// A refused value is told of in the pass after the refusal too, in the words of the one table entry that there is for it.
+#[test]
+fn there_is_one_explanation_for_a_refused_value() {
+    let entries = TABLE
+        .iter()
+        .filter(|entry| entry.reason == Reason::PasswordInvalid);
+    assert_eq!(entries.count(), 1);
+}
+
+#[rstest]
+#[case(SecretProblem::NotFound, "\"orders-db\"")]
+#[case(SecretProblem::KeyNotFound, "no key \"password\"")]
+#[case(
+    SecretProblem::Unreadable(SecretReadError::Forbidden),
+    "ServiceAccount may not get"
+)]
+#[case(
+    SecretProblem::Invalid(PasswordRule::TrailingNewline),
+    "ends with a newline"
+)]
+fn the_message_says_what_is_wrong_with_the_secret(
+    #[case] problem: SecretProblem,
+    #[case] told: &str,
+) {
+    let mut life = held(problem);
+    life.pass(AVAILABLE);
+    for type_ in [ConditionType::Ready, ConditionType::SecretReady] {
+        assert!(
+            life.message(type_).contains(told),
+            "{}",
+            life.message(type_)
+        );
+    }
+}
+
+// ------------------------------------------------------------------ what was done
+
+#[test]
+fn a_reset_is_recorded() {
+    let mut life = Life::new();
+    life.world.request("now");
+    life.pass(AVAILABLE);
+    let status = life.status();
+    let reset = status.last_reset.as_ref().unwrap();
+    assert_eq!(reset.time.0, at(0));
+    assert_eq!(reset.request_id, "D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD");
+    assert_eq!(reset.trigger, Trigger::Created);
+    assert!(reset.is_of(&life.world.target()));
+    assert_eq!(reset.secret, life.world.version);
+    assert!(reset.fingerprint.is_some());
+    assert_eq!(status.last_handled_request.as_deref(), Some("now"));
+    assert_eq!(status.last_attempt, None);
+    assert_eq!(status.pending_since, None);
+    assert_eq!(status.observed_generation, Some(1));
+    let finished = &status.history[0];
+    assert_eq!(finished.outcome.0, "Reset");
+    assert_eq!(finished.request_id.as_ref(), Some(&reset.request_id));
+}
+
+#[test]
+fn a_failure_is_recorded() {
+    let mut life = Life::in_sync().after(100);
+    let reset = life.status().last_reset.clone();
+    life.world.rotate(OTHER_PASSWORD);
+    life.world.request("now");
+    life.pass(THROTTLED);
+    let status = life.status();
+    assert_eq!(status.last_reset, reset);
+    assert_eq!(status.last_handled_request, None);
+    assert_eq!(life.pending_since(), Some(at(100)));
+    let attempt = status.last_attempt.as_ref().unwrap();
+    assert_eq!((attempt.time.0, attempt.next_time.0), (at(100), at(101)));
+    assert_eq!(attempt.failures, 1);
+    assert_eq!(attempt.code.as_deref(), Some("Some.Code"));
+    assert!(attempt.request_id.is_some());
+    assert_eq!(attempt.generation, Some(1));
+    assert_eq!(attempt.request.as_deref(), Some("now"));
+    assert!(!attempt.outcome_unknown);
+    let finished = &status.history[0];
+    assert_eq!(finished.outcome.0, "Throttled");
+    assert_eq!(finished.code, attempt.code);
+    assert_eq!(finished.trigger, Trigger::SecretChanged);
+}
+
+#[test]
+fn failures_are_counted_for_one_value_spec_and_request() {
+    let mut life = Life::new();
+    for failures in 1..=3 {
+        life.pass(THROTTLED);
+        assert_eq!(life.failures(), Some(failures));
+        life.sleep(700);
+    }
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(THROTTLED);
+    assert_eq!(life.failures(), Some(1));
+    life.world.request("a");
+    life.pass(THROTTLED);
+    assert_eq!(life.failures(), Some(1));
+    life.world.edit(&json!({ "regionId": "cn-hangzhou" }));
+    life.pass(THROTTLED);
+    assert_eq!(life.failures(), Some(1));
+    life.sleep(700);
+    life.pass(AVAILABLE);
+    assert_eq!(life.failures(), None);
+}
+
+#[test]
+fn an_account_that_is_not_available_is_looked_at_until_it_is() {
+    let mut life = Life::new();
+    life.pass(NOT_AVAILABLE);
+    for failures in 1..=3 {
+        assert_eq!(life.failures(), Some(failures));
+        assert_eq!(life.pending_since(), None);
+        let (decision, before) = life.pass(AVAILABLE);
+        assert!(matches!(decision, Decision::Wait { .. }));
+        assert_eq!(life.status(), &before);
+        life.sleep(700);
+        let (decision, _) = life.pass(NOT_AVAILABLE);
+        assert_eq!(decision, Decision::LookAtAccount);
+    }
+    life.sleep(700);
+    life.pass(AVAILABLE);
+    assert_eq!(life.ready(), ("True", "InSync"));
+    assert_eq!(life.failures(), None);
+    assert_eq!(life.status().history.len(), 1);
+}
+
+#[test]
+fn the_history_keeps_the_last_ten_and_one_of_each_run_of_failures() {
+    let mut life = Life::new();
+    for _ in 0..5 {
+        life.pass(THROTTLED);
+        life.sleep(700);
+    }
+    assert_eq!(life.status().history.len(), 1);
+    assert_eq!(life.status().history[0].time.0, at(4 * 700));
+    life.pass(NOT_RUNNING);
+    life.sleep(700);
+    life.pass(THROTTLED);
+    life.sleep(700);
+    life.pass(AVAILABLE);
+    let outcomes = |life: &Life| -> Vec<String> {
+        let history = life.status().history.iter();
+        history.map(|finished| finished.outcome.0.clone()).collect()
+    };
+    assert_eq!(
+        outcomes(&life),
+        ["Reset", "Throttled", "InstanceNotRunning", "Throttled"]
+    );
+    for number in 0..20 {
+        life.sleep(1);
+        life.world.request(&number.to_string());
+        life.pass(AVAILABLE);
+    }
+    assert_eq!(outcomes(&life), ["Reset"; HISTORY_LIMIT]);
+    assert_eq!(life.status().history[0].time.0, life.now);
+}
+
+/// A write whose answer was lost is made again, on top of what it wrote.
+#[test]
+fn an_outcome_that_is_written_twice_is_there_once() {
+    for answer in [AVAILABLE, NOT_AVAILABLE, THROTTLED, REFUSED] {
+        let mut life = Life::new();
+        let observation = life.world.observe();
+        let decision = decide(&observation, life.now);
+        let outcome = life.outcome_of(decision, answer);
+        life.tell(&observation, &outcome);
+        let once = life.status().clone();
+        life.tell(&observation, &outcome);
+        assert_eq!(life.status(), &once);
+    }
+}
+
+#[test]
+fn an_older_key_is_replaced_where_the_reset_is_the_one_that_was_seen() {
+    let mut life = Life::in_sync();
+    life.world.keys = vec!["key-2", "key-1"];
+    life.pass(AVAILABLE);
+    let fingerprint = |life: &Life| {
+        let reset = life.status().last_reset.as_ref().unwrap();
+        reset.fingerprint.clone().unwrap().key_id
+    };
+    assert_eq!(fingerprint(&life), "key-2");
+
+    let mut life = Life::in_sync();
+    life.world.keys = vec!["key-2", "key-1"];
+    let observation = life.world.observe();
+    let reset_by_another = life.world.resource.status.as_mut().unwrap();
+    reset_by_another.last_reset.as_mut().unwrap().time.0 = at(1);
+    let in_sync = Decision::InSync {
+        renew_fingerprint: true,
+    };
+    life.tell(&observation, &Outcome::Settled(in_sync));
+    assert_eq!(fingerprint(&life), "key-1");
+}
+
+// ------------------------------------------------------------------ pending since
+
+#[test]
+fn pending_since_the_value_changed_and_until_it_is_applied() {
+    let mut life = Life::in_sync().after(10);
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(THROTTLED);
+    assert_eq!(life.pending_since(), Some(at(10)));
+    life.sleep(700);
+    life.world.rotate(THIRD_PASSWORD);
+    life.pass(NOT_RUNNING);
+    assert_eq!(life.pending_since(), Some(at(10)));
+    life.world.secret = Err(SecretProblem::NotFound);
+    life.pass(AVAILABLE);
+    assert_eq!(life.pending_since(), Some(at(10)));
+    life.world.secret = Ok(THIRD_PASSWORD);
+    life.sleep(700);
+    life.pass(AVAILABLE);
+    assert_eq!(life.pending_since(), None);
+}
+
+#[rstest]
+#[case::secret_deleted(|life: &mut Life| life.world.secret = Err(SecretProblem::NotFound), false)]
+#[case::key_removed(|life: &mut Life| life.world.secret = Err(SecretProblem::KeyNotFound), false)]
+#[case::secret_unreadable(
+    |life: &mut Life| {
+        life.world.secret = Err(SecretProblem::Unreadable(SecretReadError::Forbidden));
+    },
+    false
+)]
+#[case::emptied(
+    |life: &mut Life| life.world.secret = Err(SecretProblem::Invalid(PasswordRule::Empty)),
+    true
+)]
+#[case::suspended(|life: &mut Life| life.world.edit(&json!({ "suspend": true })), false)]
+#[case::suspended_and_changed(
+    |life: &mut Life| {
+        life.world.edit(&json!({ "suspend": true }));
+        life.world.rotate(OTHER_PASSWORD);
+    },
+    true
+)]
+#[case::suspended_and_requested(
+    |life: &mut Life| {
+        life.world.edit(&json!({ "suspend": true }));
+        life.world.request("a");
+    },
+    true
+)]
+#[case::ownership_lost(|life: &mut Life| life.world.ownership = Ownership::Anothers, true)]
+fn pending_only_if_there_is_something_to_apply(
+    #[case] change: fn(&mut Life),
+    #[case] is_pending: bool,
+    #[values(AVAILABLE, NOT_AVAILABLE)] before: Answer,
+) {
+    let mut life = Life::new();
+    life.pass(before);
+    change(&mut life);
+    life.sleep(5);
+    life.pass(AVAILABLE);
+    assert_eq!(life.pending_since(), is_pending.then(|| at(5)));
+}
+
+// ------------------------------------------------------------------ one after the other
+
+#[rstest]
+#[case::throttled(THROTTLED, "Throttled")]
+#[case::instance_not_running(NOT_RUNNING, "InstanceNotRunning")]
+#[case::refused(REFUSED, "PasswordInvalid")]
+#[case::denied(
+    Answer::Fails(Class::PersonNeeded, Reason::AccessDenied, false),
+    "AccessDenied"
+)]
+#[case::account_not_available(
+    Answer::Fails(Class::InstanceBusy, Reason::AccountNotAvailable, true),
+    "AccountNotAvailable"
+)]
+#[case::answer_lost(Answer::Lost(false), "RdsUnavailable")]
+#[case::accepted_and_not_available(NOT_AVAILABLE, "AccountNotAvailable")]
+fn a_failure_is_told_until_the_next_try(#[case] answer: Answer, #[case] reason: &str) {
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(answer);
+    let failed = life.status().clone();
+    assert_eq!(life.ready(), ("False", reason));
+    let (decision, _) = life.pass(AVAILABLE);
+    assert!(matches!(decision, Decision::Wait { .. }));
+    assert_eq!(life.status(), &failed);
+    // The Secret is deleted and comes back.
+    let value = std::mem::replace(&mut life.world.secret, Err(SecretProblem::NotFound));
+    life.pass(AVAILABLE);
+    assert_eq!(life.ready(), ("False", "SecretNotFound"));
+    life.world.secret = value;
+    life.pass(AVAILABLE);
+    assert_eq!(life.ready(), ("False", reason));
+    assert_eq!(life.status().last_attempt, failed.last_attempt);
+    assert_eq!(life.status().pending_since, failed.pending_since);
+}
+
+#[test]
+fn a_value_that_is_turned_back_while_the_instance_is_away_is_in_sync() {
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(NOT_RUNNING);
+    life.world.rotate(PASSWORD);
+    let (decision, _) = life.pass(NOT_RUNNING);
+    assert!(matches!(decision, Decision::InSync { .. }));
+    assert_eq!(life.ready(), ("True", "InSync"));
+    assert!(!life.summary().contains("InstanceNotRunning"));
+    assert_eq!(life.failures(), None);
+    assert_eq!(life.pending_since(), None);
+}
+
+#[test]
+fn what_was_in_the_way_of_one_instance_is_not_told_of_another() {
+    let mut life = Life::in_sync();
+    life.world.edit(&json!({ "instanceId": "rm-2" }));
+    life.pass(Answer::Fails(
+        Class::PersonNeeded,
+        Reason::InstanceNotFound,
+        false,
+    ));
+    assert_eq!(life.ready(), ("False", "InstanceNotFound"));
+    life.world.edit(&json!({ "instanceId": "rm-1" }));
+    life.world.rotate(OTHER_PASSWORD);
+    life.queue();
+    assert_eq!(life.ready(), ("False", "Pending"));
+}
+
+#[test]
+fn a_conflict_that_is_over_is_followed_by_a_reset() {
+    let mut life = with(Life::new(), |life| {
+        life.world.ownership = Ownership::Anothers;
+    });
+    life.pass(AVAILABLE);
+    life.world.ownership = Ownership::Ours;
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::Created));
+    assert_eq!(life.ready(), ("True", "InSync"));
+}
+
+/// Another resource became the owner, so it reset the account; when that one is deleted, the account still has its password.
+#[test]
+fn an_account_that_was_lost_and_won_again_is_not_in_sync() {
+    let mut life = Life::in_sync();
+    life.world.ownership = Ownership::Anothers;
+    life.pass(AVAILABLE);
+    assert_eq!(life.ready(), ("False", "Conflict"));
+    life.world.ownership = Ownership::Ours;
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::Overlapped));
+}
+
+#[test]
+fn two_overlapping_resets_are_followed_by_a_third() {
+    let mut life = Life::new();
+    life.pass(Answer::Overlapped);
+    assert!(life.status().last_reset.is_some());
+    assert_eq!(life.pending_since(), Some(at(0)));
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::Overlapped));
+    assert_eq!(life.ready(), ("True", "InSync"));
+}
+
+#[test]
+fn after_a_lost_answer_a_value_that_is_turned_back_is_sent() {
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(Answer::Lost(true));
+    // What fails afterwards does not make it known what the database has.
+    life.sleep(700);
+    life.pass(THROTTLED);
+    life.world.rotate(PASSWORD);
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::SecretChanged));
+    assert_eq!(life.ready(), ("True", "InSync"));
+}
+
+#[test]
+fn the_time_of_a_transition_is_that_of_the_status_alone() {
+    let time = |life: &Life, type_| {
+        let condition = find(&life.status().conditions, type_).unwrap();
+        condition.last_transition_time.0
+    };
+    let mut life = Life::new();
+    life.pass(THROTTLED);
+    life.sleep(700);
+    life.pass(NOT_RUNNING);
+    // Another reason, the same status.
+    assert_eq!(time(&life, ConditionType::Ready), at(0));
+    assert_eq!(time(&life, ConditionType::Reconciling), at(0));
+    assert_eq!(time(&life, ConditionType::InstanceReady), at(700));
+    life.sleep(700);
+    life.pass(AVAILABLE);
+    assert_eq!(time(&life, ConditionType::Ready), at(1400));
+    life.world.edit(&json!({ "suspend": true }));
+    life.sleep(1);
+    life.pass(AVAILABLE);
+    // Another generation, the same status.
+    assert_eq!(time(&life, ConditionType::Ready), at(1400));
+    assert_eq!(time(&life, ConditionType::Suspended), at(1401));
+    let generations = life.status().conditions.iter();
+    let mut generations = generations.map(|condition| condition.observed_generation);
+    assert!(generations.all(|generation| generation == Some(2)));
+}
+
+#[rstest]
+#[case::never_looked_at(Life::new(), 0)]
+#[case::in_sync(Life::in_sync().after(50), 0)]
+#[case::held(with(held(SecretProblem::NotFound), |life| { life.pass(AVAILABLE); }).after(50), 50)]
+#[case::clock_turned_back(with(held(SecretProblem::NotFound), |life| { life.pass(AVAILABLE); }).after(-50), 0)]
+fn not_ready_for_how_long(#[case] life: Life, #[case] seconds: u64) {
+    assert_eq!(
+        not_ready_for(&life.world.resource, life.now),
+        Duration::from_secs(seconds)
+    );
+}
+
+// ------------------------------------------------------------------ whatever happens
+
+#[derive(Debug, Clone)]
+enum Event {
+    Rotate(&'static str),
+    SecretIs(SecretProblem),
+    SecretIsBack(&'static str),
+    SecretIsCreatedAnew,
+    Suspend(bool),
+    /// The resource names another account; the one that it leaves is taken over by another resource.
+    Account(&'static str),
+    Request(&'static str),
+    NoRequest,
+    /// Another resource becomes the owner, and resets the account to a password of its own.
+    OwnershipIsLost,
+    OwnershipIsBack,
+    KeyIsRotated,
+    KeyIsLost,
+    Queued,
+    Sleep(i64),
+    Pass(Answer),
+}
+
+fn any_answer() -> impl Strategy<Value = Answer> {
+    let entries: Vec<usize> = (0..TABLE.len()).collect();
+    let failure = (select(entries), any::<bool>()).prop_map(|(index, was_running)| {
+        let entry = &TABLE[index];
+        Answer::Fails(entry.class, entry.reason, was_running)
+    });
+    prop_oneof![
+        3 => Just(AVAILABLE),
+        1 => Just(Answer::Account(Account::NotTold)),
+        2 => Just(NOT_AVAILABLE),
+        1 => Just(Answer::Overlapped),
+        2 => any::<bool>().prop_map(Answer::Lost),
+        4 => failure,
+    ]
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => select(&VALUES).prop_map(Event::Rotate),
+        2 => select(&[
+            SecretProblem::NotFound,
+            SecretProblem::KeyNotFound,
+            SecretProblem::Unreadable(SecretReadError::Malformed),
+            SecretProblem::Invalid(PasswordRule::Empty),
+        ])
+        .prop_map(Event::SecretIs),
+        2 => select(&VALUES).prop_map(Event::SecretIsBack),
+        1 => Just(Event::SecretIsCreatedAnew),
+        2 => any::<bool>().prop_map(Event::Suspend),
+        1 => select(&["app", "other"]).prop_map(Event::Account),
+        2 => select(&["1", "2"]).prop_map(Event::Request),
+        1 => Just(Event::NoRequest),
+        1 => Just(Event::OwnershipIsLost),
+        2 => Just(Event::OwnershipIsBack),
+        1 => Just(Event::KeyIsRotated),
+        1 => Just(Event::KeyIsLost),
+        1 => Just(Event::Queued),
+        4 => select(&[0, 1, 3, 40, 700]).prop_map(Event::Sleep),
+        12 => any_answer().prop_map(Event::Pass),
+    ]
+}
+
+impl Life {
+    fn happens(&mut self, event: &Event, keys: &mut u32) {
+        match *event {
+            Event::Rotate(value) => {
+                if self.world.secret != Ok(value) {
+                    self.world.rotate(value);
+                }
+            }
+            Event::SecretIs(problem) => self.world.secret = Err(problem),
+            Event::SecretIsBack(value) => {
+                if self.world.secret.is_err() {
+                    self.world.rotate(value);
+                }
+            }
+            Event::SecretIsCreatedAnew => self.world.version.uid.push('x'),
+            Event::Suspend(suspend) => {
+                if self.world.resource.spec.suspend != suspend {
+                    self.world.edit(&json!({ "suspend": suspend }));
+                }
+            }
+            Event::Account(account) => {
+                if self.world.resource.spec.account_name != account {
+                    let left = self.world.target();
+                    self.world.edit(&json!({ "accountName": account }));
+                    self.world.ownership = Ownership::Ours;
+                    self.pass(THROTTLED);
+                    self.passwords.insert(left, "somebody else's");
+                }
+            }
+            Event::Request(value) => self.world.request(value),
+            Event::NoRequest => self.world.resource.metadata.annotations = None,
+            Event::OwnershipIsLost => {
+                self.world.ownership = Ownership::Anothers;
+                self.pass(AVAILABLE);
+                self.passwords
+                    .insert(self.world.target(), "somebody else's");
+            }
+            Event::OwnershipIsBack => self.world.ownership = Ownership::Ours,
+            Event::KeyIsRotated => {
+                *keys += 1;
+                self.world
+                    .keys
+                    .insert(0, ["a", "b", "c", "d"][*keys as usize % 4]);
+                self.world.keys.dedup();
+            }
+            Event::KeyIsLost => {
+                *keys += 1;
+                self.world.keys = vec![["a", "b", "c", "d"][*keys as usize % 4]];
+            }
+            Event::Queued => {
+                if matches!(decide(&self.world.observe(), self.now), Decision::Reset(_)) {
+                    self.queue();
+                }
+            }
+            Event::Sleep(seconds) => self.sleep(seconds),
+            Event::Pass(answer) => {
+                let (decision, before) = self.pass(answer);
+                self.check(decision, &before);
+            }
+        }
+    }
+
+    /// What must hold after any pass.
+    fn check(&self, decision: Decision, before: &DatabaseAccountPasswordStatus) {
+        let status = self.status();
+        let text = serde_json::to_string(status).unwrap();
+        for value in VALUES {
+            assert!(!text.contains(value), "a password: {text}");
+        }
+
+        // The conditions are those of kstatus, and speak of this generation.
+        let is_there = |type_| find(&status.conditions, type_).is_some();
+        for type_ in [
+            ConditionType::Ready,
+            ConditionType::SecretReady,
+            ConditionType::InstanceReady,
+            ConditionType::PasswordSynced,
+        ] {
+            assert!(is_there(type_));
+        }
+        let (ready, reason) = self.ready();
+        let reconciling = is_there(ConditionType::Reconciling);
+        let stalled = is_there(ConditionType::Stalled);
+        let suspended = is_there(ConditionType::Suspended);
+        assert_eq!(suspended, self.world.resource.spec.suspend);
+        let is_open = ready != "True" && reason != "Suspended";
+        assert_eq!(u8::from(reconciling) + u8::from(stalled), u8::from(is_open));
+        let generation = self.world.resource.metadata.generation;
+        assert_eq!(status.observed_generation, generation);
+        for condition in &status.conditions {
+            assert_eq!(condition.observed_generation, generation);
+            let older = conditions::find(&before.conditions, &condition.type_);
+            let kept = older.filter(|older| older.status == condition.status);
+            let expected = kept.map_or(self.now, |older| older.last_transition_time.0);
+            assert_eq!(condition.last_transition_time.0, expected);
+            // What changes from try to try has fields of its own.
+            let message = &condition.message;
+            assert!(!message.contains("DD46-440A"), "{message}");
+        }
+
+        // Ready is true exactly where the database has the Secret's value, as far as anyone can know.
+        if ready == "True" {
+            let password = self.passwords.get(&self.world.target()).copied();
+            assert_eq!(password, self.world.secret.ok());
+            assert_eq!(self.world.ownership, Ownership::Ours);
+            let reset = status.last_reset.as_ref().unwrap();
+            assert!(reset.is_of(&self.world.target()) && !reset.request_id.is_empty());
+            assert_eq!(status.pending_since, None);
+            assert_eq!(status.last_attempt, None);
+            assert!(!crate::controller::decide::has_new_request(
+                &self.world.resource
+            ));
+        }
+        if matches!(decision, Decision::Reset(_))
+            && ready != "True"
+            && reason != "AccountNotAvailable"
+        {
+            assert!(status.pending_since.is_some());
+        }
+        if let Some(pending_since) = self.pending_since() {
+            assert!(pending_since <= self.now);
+        }
+        assert!(status.history.len() <= HISTORY_LIMIT);
+        let times = status.history.iter().map(|finished| finished.time.0);
+        assert!(times.rev().is_sorted());
+
+        // A later pass that finds everything as it was writes nothing, but for a fingerprint by a new key.
+        let mut later = self.clone();
+        later.sleep(1);
+        match decide(&later.world.observe(), later.now) {
+            Decision::Reset(_)
+            | Decision::LookAtAccount
+            | Decision::InSync {
+                renew_fingerprint: true,
+            } => {}
+            settled => {
+                later.pass(AVAILABLE);
+                assert_eq!(later.status(), status, "{settled:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_status_is_true(events in proptest::collection::vec(any_event(), 1..30)) {
+        let mut life = Life::new();
+        let mut keys = 0;
+        for event in &events {
+            life.happens(event, &mut keys);
+        }
+        // Whatever happened: once nothing stands in the way any more, the value gets there.
+        life.happens(&Event::Suspend(false), &mut keys);
+        life.happens(&Event::OwnershipIsBack, &mut keys);
+        life.happens(&Event::SecretIsBack(THIRD_PASSWORD), &mut keys);
+        for _ in 0..2 {
+            life.sleep(602);
+            life.happens(&Event::Pass(AVAILABLE), &mut keys);
+        }
+        prop_assert_eq!(life.ready(), ("True", "InSync"));
+        // And stays there, without another call.
+        let (decision, before) = life.after(100_000).pass(NOT_RUNNING);
+        prop_assert_eq!(decision, Decision::InSync { renew_fingerprint: false });
+        prop_assert_eq!(before.pending_since, None);
+    }
+
+    /// Nothing but another value, a request, or doubt about what the database has makes a second reset.
+    #[test]
+    fn nothing_resets_what_is_in_sync(
+        events in proptest::collection::vec(
+            any_event().prop_filter("no cause", |event| !matches!(
+                event,
+                Event::Rotate(_) | Event::SecretIsBack(_) | Event::Account(_) | Event::Request(_)
+                    | Event::OwnershipIsLost | Event::KeyIsLost
+            )),
+            1..30,
+        ),
+    ) {
+        let mut life = Life::in_sync();
+        let mut keys = 0;
+        for event in &events {
+            life.happens(event, &mut keys);
+            if matches!(event, Event::SecretIs(_)) {
+                life.pass(AVAILABLE);
+                life.world.secret = Ok(PASSWORD);
+            }
+            let decision = decide(&life.world.observe(), life.now);
+            prop_assert!(matches!(decision, Decision::InSync { .. }), "{:?}", decision);
+        }
+        prop_assert_eq!(life.status().history.len(), 1);
+    }
+}
