@@ -1,8 +1,7 @@
 //! What leaves the value as it is calls no cloud API, not even to read, and where nothing differs writes no status.
 #![expect(
-    clippy::missing_docs_in_private_items,
     clippy::tests_outside_test_module,
-    reason = "tests"
+    reason = "an integration test is a test module as a whole"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -151,7 +150,7 @@ async fn a_secret_that_is_created_again_with_the_same_value() -> Result<()> {
     bed.settle().await?;
     assert_eq!(self::calls(&bed), calls);
     let (before, after) = (before.status, after.status);
-    let [before, after] = [before, after].map(|status| status.unwrap_or_default());
+    let [before, after] = [before, after].map(Option::unwrap_or_default);
     assert_eq!(after.last_reset, before.last_reset);
     assert_eq!(after.history, before.history);
     assert_eq!(after.pending_since, None);

@@ -295,7 +295,10 @@ impl Index {
             let claim = facts.claim.as_ref();
             let last_reset = claim.and_then(|claim| claim.last_reset);
             (
-                // The latest reset first; nobody's comes after everybody's.
+                last_reset.is_none(),
+                // Who was told that another reset may have come later stands behind that one, even where both were made in
+                // the same second, or by processes whose clocks differ.
+                facts.must_resend,
                 std::cmp::Reverse(last_reset),
                 claim.and_then(|claim| claim.created),
                 &facts.uid,

@@ -217,8 +217,13 @@ impl Model {
             Some((of, time)) if of == account => Some(time),
             _ => None,
         };
-        if let Some(newest) = claimants.iter().filter_map(|(_, one)| reset_at(one)).max() {
-            claimants.retain(|(_, resource)| reset_at(resource) == Some(newest));
+        // Who knows of no later reset goes ahead.
+        let rank = |resource: &Resource| {
+            let is_latest = resource.has_fingerprint || !resource.is_decodable;
+            reset_at(resource).map(|time| (is_latest, time))
+        };
+        if let Some(newest) = claimants.iter().filter_map(|(_, one)| rank(one)).max() {
+            claimants.retain(|(_, resource)| rank(resource) == Some(newest));
         }
         claimants.sort_by_key(|(_, resource)| (resource.created, resource.uid));
         claimants

@@ -36,7 +36,7 @@ pub const ACCOUNT: &str = "app";
 /// See [`INSTANCE`].
 pub const INITIAL_PASSWORD: &str = "Initial#Password0";
 
-/// The AccessKey that the operator gets.
+/// The access key that the operator gets.
 pub const ACCESS_KEY_ID: &str = "testid";
 /// Its secret: must never be seen anywhere.
 pub const ACCESS_KEY_SECRET: &str = "canary-access-key-secret";
@@ -98,7 +98,7 @@ impl Testbed {
         Ok((bed, operator))
     }
 
-    /// An operator with its own ServiceAccount's token, which reaches the API server directly.
+    /// An operator with the token of its own service account, which reaches the API server directly.
     ///
     /// # Errors
     /// When there is no token to be had.
@@ -333,17 +333,15 @@ impl Testbed {
             name,
             |resource: Option<&DatabaseAccountPassword>| resource.is_some_and(&condition),
         );
-        match tokio::time::timeout(PATIENCE, found).await {
-            Ok(found) => found?.context("the resource is gone"),
-            Err(_) => {
-                let last = resources.get_opt(name).await;
-                let last = last.map(|last| last.map(|last| serde_yaml_ng::to_string(&last)));
-                Err(anyhow!(
-                    "{name} did not become {what:?}; it is\n{last:?}\nand the calls were {:#?}",
-                    self.calls()
-                ))
-            }
+        if let Ok(found) = tokio::time::timeout(PATIENCE, found).await {
+            return found?.context("the resource is gone");
         }
+        let last = resources.get_opt(name).await;
+        let last = last.map(|last| last.map(|last| serde_yaml_ng::to_string(&last)));
+        Err(anyhow!(
+            "{name} did not become {what:?}; it is\n{last:?}\nand the calls were {:#?}",
+            self.calls()
+        ))
     }
 
     /// Waits until a resource is `Ready` for its current generation.
@@ -450,7 +448,7 @@ impl Testbed {
         self.create_secret(&instance, "Settle#Password1").await?;
         let mut resource = self.resource(&instance, &instance);
         resource.spec.instance_id.clone_from(&instance);
-        resource.spec.account_name = "settle".to_owned();
+        "settle".clone_into(&mut resource.spec.account_name);
         self.create(&resource).await?;
         self.wait_until_ready(&instance).await?;
         // Its own change comes through the watch of the Secrets, after those that came before.
