@@ -156,12 +156,12 @@ impl Endpoint {
     }
 
     /// Whether only TLS will do; false for this machine itself.
-    pub(super) fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         self.0.scheme() == "https"
     }
 
     /// The URL of a request with this query (already percent-encoded). RPC APIs know one path only, `/`.
-    pub(super) fn url(&self, query: &str) -> Url {
+    pub(crate) fn url(&self, query: &str) -> Url {
         let mut url = self.0.clone();
         url.set_query(Some(query));
         url

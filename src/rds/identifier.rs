@@ -29,7 +29,7 @@ pub struct Code {
 
 impl Code {
     /// `text` is as the cloud wrote it.
-    pub(super) fn new(text: &str, secrets: &Secrets<'_>) -> Self {
+    pub(crate) fn new(text: &str, secrets: &Secrets<'_>) -> Self {
         let looks_right = is_short(text)
             && text
                 .bytes()
@@ -77,7 +77,7 @@ pub struct RequestId(String);
 
 impl RequestId {
     /// `None` if `text` does not look like a request id (a UUID so far), or holds a secret.
-    pub(super) fn new(text: &str, secrets: &Secrets<'_>) -> Option<Self> {
+    pub(crate) fn new(text: &str, secrets: &Secrets<'_>) -> Option<Self> {
         let looks_right = is_short(text)
             && text
                 .bytes()
@@ -116,7 +116,7 @@ fn is_short(text: &str) -> bool {
 }
 
 /// What a request kept secret, and so must not be in what is shown of its answer.
-pub(super) struct Secrets<'a>(pub(super) &'a [&'a str]);
+pub(crate) struct Secrets<'a>(pub(crate) &'a [&'a str]);
 
 impl Secrets<'_> {
     /// Whether `text` holds a secret: as it is, in another case, percent-encoded, in Base64 or in hexadecimal.
