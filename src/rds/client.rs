@@ -68,7 +68,7 @@ pub enum ClientError {
 }
 
 /// Makes a request unique: RDS refuses one that it has seen.
-pub struct Nonce(String);
+pub struct Nonce(pub(crate) String);
 
 impl Nonce {
     /// From random bytes, fresh for each send.
@@ -302,7 +302,7 @@ async fn read(mut response: Response) -> Result<Answer, CallError> {
 }
 
 /// Keeps the kind of a failure and nothing of its text.
-fn transport(error: &reqwest::Error) -> CallError {
+pub(crate) fn transport(error: &reqwest::Error) -> CallError {
     CallError::Transport(if error.is_connect() && is_about_tls(error) {
         Transport::Tls
     } else if error.is_connect() {

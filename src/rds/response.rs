@@ -249,7 +249,7 @@ impl Answer {
 }
 
 /// The longest `TimeLeft` (milliseconds) of rate-limit headers such as `Limit:1,Remain:0,TimeLeft:2000,Reset:1234`.
-pub(super) fn time_left<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Duration> {
+pub(crate) fn time_left<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Duration> {
     headers
         .flat_map(|header| header.split(','))
         .filter_map(|field| field.split_once(':'))
