@@ -102,6 +102,10 @@ pub struct DatabaseAccountPasswordSpec {
     /// Where the password is: a key of a Secret in the same namespace.
     pub password_secret_ref: PasswordSecretRef,
 
+    /// Whose cloud identity makes the calls for this resource: the operator's own where this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialsReference>,
+
     /// While true, no cloud call is made for this resource; its status still tells whether the Secret would be usable.
     #[serde(default)]
     pub suspend: bool,
@@ -127,6 +131,70 @@ pub struct PasswordSecretRef {
 
 fn default_secret_key() -> String {
     "password".to_owned()
+}
+
+/// A cloud identity of the resource's own namespace: exactly one of the two.
+///
+/// There is no role ARN here: whoever may write a resource could name any role that trusts the operator.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.serviceAccountName) != has(self.secretRef)")
+    .message("credentials must name exactly one of serviceAccountName and secretRef"))]
+pub struct CredentialsReference {
+    /// A ServiceAccount whose annotations name a RAM role. The operator asks for a token of it and assumes the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+        .message("credentials.serviceAccountName must be the name of a ServiceAccount in the same namespace: lower-case letters, digits, hyphens and dots"))]
+    pub service_account_name: Option<String>,
+
+    /// A Secret that holds an AccessKey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<AccessKeySecretRef>,
+}
+
+/// A Secret of the resource's own namespace that holds an AccessKey.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessKeySecretRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+        .message("credentials.secretRef.name must be the name of a Secret in the same namespace: lower-case letters, digits, hyphens and dots; it cannot name another namespace"))]
+    pub name: String,
+
+    /// The key of the Secret's `data` that holds the AccessKey's ID.
+    #[serde(default = "default_access_key_id_key")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$')")
+        .message("credentials.secretRef.accessKeyIdKey must be a key of the Secret's data: letters, digits, hyphens, underscores and dots"))]
+    pub access_key_id_key: String,
+
+    /// The key of the Secret's `data` that holds the AccessKey's secret.
+    #[serde(default = "default_access_key_secret_key")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$')")
+        .message("credentials.secretRef.accessKeySecretKey must be a key of the Secret's data: letters, digits, hyphens, underscores and dots"))]
+    pub access_key_secret_key: String,
+
+    /// The key of the Secret's `data` that holds the security token, where the AccessKey is a temporary one: it need not be there.
+    #[serde(default = "default_security_token_key")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$')")
+        .message("credentials.secretRef.securityTokenKey must be a key of the Secret's data: letters, digits, hyphens, underscores and dots"))]
+    pub security_token_key: String,
+}
+
+fn default_access_key_id_key() -> String {
+    "accessKeyId".to_owned()
+}
+
+fn default_access_key_secret_key() -> String {
+    "accessKeySecret".to_owned()
+}
+
+fn default_security_token_key() -> String {
+    "securityToken".to_owned()
 }
 
 /// What a reset changes: one account of one RDS instance.

@@ -248,6 +248,7 @@ impl Testbed {
                     name: secret.to_owned(),
                     key: "password".to_owned(),
                 },
+                credentials: None,
                 suspend: false,
             },
         );
