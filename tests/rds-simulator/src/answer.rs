@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use crate::action::Service;
+
 /// The members of an answer.
 pub(crate) type Fields = Map<String, Value>;
 
@@ -86,8 +88,8 @@ impl Answer {
         }
     }
 
-    /// An error, as sent to a client that called `host`.
-    pub(crate) fn error(error: ApiError, request_id: &str, host: &str) -> Self {
+    /// An error of a service, as sent to a client that called `host`.
+    pub(crate) fn error(error: ApiError, service: Service, request_id: &str, host: &str) -> Self {
         let mut fields = Fields::new();
         fields.insert("RequestId".to_owned(), request_id.into());
         fields.insert("HostId".to_owned(), host.into());
@@ -96,8 +98,9 @@ impl Answer {
         fields.insert(
             "Recommend".to_owned(),
             format!(
-                "https://api.aliyun.com/troubleshoot?q={}&product=Rds&requestId={request_id}",
-                error.code
+                "https://api.aliyun.com/troubleshoot?q={}&product={}&requestId={request_id}",
+                error.code,
+                service.product(),
             )
             .into(),
         );
@@ -204,7 +207,12 @@ mod tests {
 
     #[test]
     fn an_error_has_the_documented_members() {
-        let answer = Answer::error(ApiError::missing("AccountName"), "R-2", "rds.aliyuncs.com");
+        let answer = Answer::error(
+            ApiError::missing("AccountName"),
+            Service::Rds,
+            "R-2",
+            "rds.aliyuncs.com",
+        );
         let body: Value = serde_json::from_str(&answer.body(Format::Json)).unwrap_or_default();
         assert_eq!(body["Code"], "MissingAccountName");
         assert_eq!(body["Message"], "AccountName is mandatory for this action.");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{answer::ApiError, rds::Action, throttle};
+use crate::{action::Action, answer::ApiError, throttle};
 
 /// Which requests a [`Fault`] or a pause concerns. What is not named matches everything.
 #[derive(Debug, Clone, Default)]
@@ -10,6 +10,17 @@ pub struct Target {
     action: Option<Action>,
     instance: Option<String>,
     account: Option<String>,
+    role: Option<String>,
+}
+
+/// What a [`Target`] looks at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Features<'a> {
+    pub(crate) action: Action,
+    pub(crate) instance: Option<&'a str>,
+    pub(crate) account: Option<&'a str>,
+    /// ARN of the role that is asked for, or whose key is used.
+    pub(crate) role: Option<&'a str>,
 }
 
 impl Target {
@@ -40,16 +51,21 @@ impl Target {
         self
     }
 
-    fn matches(&self, action: Action, instance: &str, account: Option<&str>) -> bool {
-        self.action.is_none_or(|wanted| wanted == action)
-            && self
-                .instance
-                .as_deref()
-                .is_none_or(|wanted| wanted == instance)
-            && self
-                .account
-                .as_deref()
-                .is_none_or(|wanted| Some(wanted) == account)
+    /// Only requests for a key of this role (by ARN), or with one.
+    #[must_use]
+    pub fn role(mut self, arn: impl Into<String>) -> Self {
+        self.role = Some(arn.into());
+        self
+    }
+
+    fn matches(&self, request: Features<'_>) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.is_none() || wanted.as_deref() == found
+        };
+        self.action.is_none_or(|wanted| wanted == request.action)
+            && is(&self.instance, request.instance)
+            && is(&self.account, request.account)
+            && is(&self.role, request.role)
     }
 }
 
@@ -252,15 +268,11 @@ impl Faults {
     }
 
     /// The oldest fault that concerns this request, and counts it.
-    pub(crate) fn take(
-        &mut self,
-        action: Action,
-        instance: &str,
-        account: Option<&str>,
-    ) -> Option<(FaultId, Fault)> {
-        let (id, fault) = self.scripted.iter_mut().find(|(_, fault)| {
-            fault.remaining != Some(0) && fault.target.matches(action, instance, account)
-        })?;
+    pub(crate) fn take(&mut self, request: Features<'_>) -> Option<(FaultId, Fault)> {
+        let (id, fault) = self
+            .scripted
+            .iter_mut()
+            .find(|(_, fault)| fault.remaining != Some(0) && fault.target.matches(request))?;
         if let Some(remaining) = &mut fault.remaining {
             *remaining -= 1;
         }
@@ -280,16 +292,11 @@ impl Faults {
     }
 
     /// Queues a request that has come to `point`, if a pause holds it there.
-    pub(crate) fn arrive(
-        &mut self,
-        point: Point,
-        action: Action,
-        instance: &str,
-        account: Option<&str>,
-    ) -> Option<Ticket> {
-        let pause = self.pauses.iter_mut().find(|pause| {
-            pause.point == point && pause.target.matches(action, instance, account)
-        })?;
+    pub(crate) fn arrive(&mut self, point: Point, request: Features<'_>) -> Option<Ticket> {
+        let pause = self
+            .pauses
+            .iter_mut()
+            .find(|pause| pause.point == point && pause.target.matches(request))?;
         pause.arrived += 1;
         Some(Ticket {
             pause: pause.id,
@@ -338,6 +345,15 @@ mod tests {
 
     const RESET: Action = Action::ResetAccountPassword;
 
+    fn features<'a>(action: Action, instance: &'a str, account: Option<&'a str>) -> Features<'a> {
+        Features {
+            action,
+            instance: Some(instance),
+            account,
+            role: None,
+        }
+    }
+
     #[test]
     fn a_fault_happens_as_often_as_it_should_to_whom_it_should() {
         let mut faults = Faults::default();
@@ -347,8 +363,11 @@ mod tests {
                 .times(2),
         );
         let second = faults.add(Fault::close_connection().on(RESET));
-        let mut take =
-            |action, instance, account| faults.take(action, instance, account).map(|(id, _)| id);
+        let mut take = |action, instance, account| {
+            faults
+                .take(features(action, instance, account))
+                .map(|(id, _)| id)
+        };
         assert_eq!(take(Action::DescribeAccounts, "rm-1", Some("app")), None);
         assert_eq!(take(RESET, "rm-1", Some("app")), Some(first));
         assert_eq!(take(RESET, "rm-2", Some("app")), Some(second));
@@ -357,7 +376,7 @@ mod tests {
         assert_eq!(take(RESET, "rm-1", Some("app")), Some(second));
         assert!(faults.is_set(first));
         faults.clear(second);
-        assert!(faults.take(RESET, "rm-2", None).is_none());
+        assert!(faults.take(features(RESET, "rm-2", None)).is_none());
     }
 
     #[test]
@@ -366,11 +385,11 @@ mod tests {
         let pause = faults.pause(RESET.into(), Point::BeforeEffect);
         assert!(
             faults
-                .arrive(Point::AfterEffect, RESET, "rm-1", None)
+                .arrive(Point::AfterEffect, features(RESET, "rm-1", None))
                 .is_none()
         );
         let mut tickets = (0..3)
-            .filter_map(|_| faults.arrive(Point::BeforeEffect, RESET, "rm-1", None))
+            .filter_map(|_| faults.arrive(Point::BeforeEffect, features(RESET, "rm-1", None)))
             .collect::<Vec<_>>();
         assert_eq!(faults.held(pause), 3);
         assert!(faults.release_one(pause));

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use crate::{
+    action::Service,
     answer::{Answer, ApiError, Format},
     fault::{Fault, FaultId, Kind, Point},
     journal::Outcome,
@@ -28,10 +29,15 @@ pub(crate) async fn handle(
     let request_id = request_id(rand::random());
     let (number, admitted) = shared.update(|state| {
         let now = Timestamp::now();
-        (
-            state.journal.begin(now, &request, &request_id),
-            state::admit(state, now, &request),
-        )
+        let number = state.journal.begin(now, &request, &request_id);
+        let role = request
+            .access_key_id()
+            .and_then(|id| state.access_keys.role_of(id))
+            .map(str::to_owned);
+        state
+            .journal
+            .note(number, |call| call.role = call.role.take().or(role));
+        (number, state::admit(state, now, &request))
     });
     let way = Way {
         shared,
@@ -77,13 +83,9 @@ struct Way<'a> {
 
 impl Way<'_> {
     async fn carry_out(&self, admitted: &Admitted, client: &mut Client) -> Option<WireAnswer> {
-        let fault = self.shared.update(|state| {
-            state.faults.take(
-                admitted.call.action(),
-                &admitted.call.instance,
-                admitted.account(),
-            )
-        });
+        let fault = self
+            .shared
+            .update(|state| state.faults.take(admitted.features()));
         let (before, after) = match fault {
             Some((id, fault)) if fault.after_effect => (None, Some((id, fault))),
             other => (other, None),
@@ -101,6 +103,7 @@ impl Way<'_> {
                 admitted,
                 self.number,
                 self.request_id,
+                &mut rand::rng(),
             )
         });
         let answer = match performed {
@@ -118,12 +121,9 @@ impl Way<'_> {
 
     /// Waits as long as a pause holds requests at this point.
     async fn hold(&self, point: Point, admitted: &Admitted) {
-        let call = &admitted.call;
-        let ticket = self.shared.update(|state| {
-            state
-                .faults
-                .arrive(point, call.action(), &call.instance, admitted.account())
-        });
+        let ticket = self
+            .shared
+            .update(|state| state.faults.arrive(point, admitted.features()));
         if let Some(ticket) = ticket {
             self.shared
                 .wait_until(|state| state.faults.may_go(ticket).then_some(()))
@@ -182,9 +182,17 @@ impl Way<'_> {
         }
     }
 
+    /// The service that answers errors; RDS where none was named.
+    fn service(&self) -> Service {
+        self.request
+            .version()
+            .and_then(Service::of_version)
+            .unwrap_or(Service::Rds)
+    }
+
     fn error(&self, error: ApiError) -> WireAnswer {
         WireAnswer::new(
-            &Answer::error(error, self.request_id, self.request.host()),
+            &Answer::error(error, self.service(), self.request_id, self.request.host()),
             self.format,
         )
     }

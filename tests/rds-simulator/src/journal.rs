@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 
 use crate::{
-    rds::Action,
+    action::Action,
     request::{ParsedRequest, SignatureMethod},
     secret::Password,
+    sts,
 };
 
-/// One request, as far as it has come. `Debug` shows no password.
+/// One request, as far as it has come. `Debug` shows no password; tokens and secrets of keys are not kept at all.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// Counts up from 1 over the simulator's life, in the order of arrival.
@@ -27,6 +28,12 @@ pub struct Call {
     pub instance: Option<String>,
     /// `AccountName`
     pub account: Option<String>,
+    /// ARN of the role that is asked for, or else of the role whose key the call says it is signed with.
+    pub role: Option<String>,
+    /// `RoleSessionName`
+    pub role_session_name: Option<String>,
+    /// The subject that the OIDC token claims, whether the token is good or not.
+    pub subject: Option<String>,
     /// The access key that it says it is signed with.
     pub access_key_id: Option<String>,
     /// Its signature's nonce.
@@ -41,6 +48,8 @@ pub struct Call {
     pub code: Option<String>,
     /// Whether the URL holds a password.
     pub password_in_url: bool,
+    /// Whether the URL holds an OIDC token.
+    pub oidc_token_in_url: bool,
     /// The password that was sent.
     pub password: Option<Password>,
     /// Whether the action was carried out, whatever was answered.
@@ -98,9 +107,14 @@ impl Journal {
             finished: None,
             action: request.action().unwrap_or_default().to_owned(),
             http_method: request.method.clone(),
-            signature: request.signature,
+            signature: request.signature(),
             instance: request.parameter("DBInstanceId").map(str::to_owned),
             account: request.parameter("AccountName").map(str::to_owned),
+            role: request.parameter("RoleArn").map(str::to_owned),
+            role_session_name: request.parameter("RoleSessionName").map(str::to_owned),
+            subject: request
+                .parameter("OIDCToken")
+                .and_then(sts::claimed_subject),
             access_key_id: request.access_key_id().map(str::to_owned),
             nonce: request.nonce().map(str::to_owned),
             request_id: request_id.to_owned(),
@@ -108,6 +122,7 @@ impl Journal {
             status: None,
             code: None,
             password_in_url: request.password_in_url,
+            oidc_token_in_url: request.oidc_token_in_url,
             password: request.password.clone(),
             took_effect: false,
         });

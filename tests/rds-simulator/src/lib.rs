@@ -1,4 +1,5 @@
-//! A strict simulator of the RDS API of Alibaba Cloud over HTTP, for tests.
+//! A strict simulator of the RDS API of Alibaba Cloud over HTTP, for tests; and of STS, which issues the temporary keys that
+//! RDS is called with.
 //!
 //! It is built from the documented protocol, not from what a particular client sends, so that any official Alibaba Cloud
 //! SDK that is pointed at it works, and a client that breaks the protocol fails as it would in the cloud. It knows the
@@ -36,10 +37,46 @@
 //! # }
 //! ```
 //!
+//! # Temporary keys
+//!
+//! STS answers at the same URL (its version 2015-04-01 tells it apart): `AssumeRole`, which an access key signs, and
+//! `AssumeRoleWithOIDC`, which nobody signs, and which really verifies the token. The keys that it issues may do at RDS what
+//! their role may, until they expire by the cloud's clock.
+//!
+//! ```no_run
+//! # async fn example(jwks_of_kube_apiserver: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! # use std::time::Duration;
+//! # use rds_simulator::{Action, DenialCode, OidcProvider, RdsSimulator, Role, SignedDuration};
+//! # let rds = RdsSimulator::start().await?;
+//! let (provider, issuer) = ("acs:ram::1000000000000001:oidc-provider/cluster", "https://kubernetes.default.svc");
+//! // What kube-apiserver answers at /openid/v1/jwks.
+//! rds.add_oidc_provider(OidcProvider::new(provider, issuer, jwks_of_kube_apiserver)?);
+//! rds.add_role(
+//!     Role::new("acs:ram::1000000000000001:role/team-a")
+//!         .trusts_oidc(provider, issuer, "sts.aliyuncs.com", "system:serviceaccount:team-a:databases")
+//!         .trusts_account("1000000000000001")
+//!         .max_session(Duration::from_secs(7200))
+//!         .denied(DenialCode::NoPermission, None, Some("rm-of-team-b")),
+//! );
+//! rds.set_token_lifetime(Duration::from_secs(5)); // whatever DurationSeconds says
+//! rds.set_clock_skew(SignedDuration::from_mins(50)); // or move the clock
+//! rds.expire_tokens(); // or end all at once
+//! let calls = rds.journal().calls();
+//! let assumed = calls.iter().filter(|call| call.is(Action::AssumeRoleWithOidc));
+//! for call in assumed {
+//!     println!("{:?} for {:?}: {:?}", call.role, call.subject, call.code);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it is built
+//!
 //! The way of a request: `server` (HTTP) → `request` (taken apart) → `state` (admitted: `ram`, `signature`, nonce,
-//! `throttle`) → `fault` → `rds` (carried out) → `answer` (JSON or XML) → `wire` (HTTP again), with each step in the
+//! `throttle`, and for `sts` the token) → `fault` → `rds` or `sts` (carried out) → `answer` (JSON or XML) → `wire` (HTTP again), with each step in the
 //! `journal`; `handling` takes it along. Time and chance come in there: what decides is pure.
 
+mod action;
 mod answer;
 mod fault;
 mod handles;
@@ -55,19 +92,23 @@ mod shared;
 mod signature;
 mod simulator;
 mod state;
+mod sts;
 mod throttle;
 mod timeline;
 mod wire;
 
+pub use action::Action;
 pub use fault::{Fault, FaultId, Target};
 pub use handles::{Journal, Pause, WaitTimeout};
 pub use jiff::{SignedDuration, Timestamp};
 pub use journal::{Call, Outcome};
-pub use ram::{AccessKey, DenialCode};
-pub use rds::{
-    Action,
-    instance::{Account, Instance},
+pub use ram::{
+    access_key::AccessKey,
+    denial::DenialCode,
+    oidc_provider::{InvalidKeySet, OidcProvider},
+    role::Role,
 };
+pub use rds::instance::{Account, Instance};
 pub use request::SignatureMethod;
 pub use secret::Password;
 pub use simulator::{NoSuchTarget, RdsSimulator};

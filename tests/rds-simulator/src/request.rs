@@ -22,6 +22,17 @@ pub enum SignatureMethod {
     RpcHmacSha1,
     /// V3, `ACS3-HMAC-SHA256`: what the current SDKs send.
     Acs3HmacSha256,
+    /// Not at all: neither a key's id nor a signature is in it.
+    Unsigned,
+}
+
+/// Where a request has what belongs to the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// In parameters.
+    Rpc,
+    /// In headers.
+    Acs3,
 }
 
 /// ACS3's header `Authorization`, taken apart.
@@ -73,15 +84,17 @@ pub(crate) struct ParsedRequest {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) signature: SignatureMethod,
+    pub(crate) style: Style,
     /// ACS3's, if it is there and well-formed.
     pub(crate) authorization: Option<Authorization>,
-    /// RPC: query and form body together. ACS3: the query alone, since the parameters are declared `in: query`.
+    /// Query and form body together; if signed with ACS3 the query alone, since the parameters are declared `in: query`.
     pub(crate) parameters: Parameters,
     /// Whether the URL holds a password.
     pub(crate) password_in_url: bool,
     /// The password that was sent, wherever it was.
     pub(crate) password: Option<Password>,
+    /// Whether the URL holds an OIDC token.
+    pub(crate) oidc_token_in_url: bool,
 }
 
 impl ParsedRequest {
@@ -91,12 +104,12 @@ impl ParsedRequest {
         let authorization = header(&request.headers, "authorization")
             .unwrap_or_default()
             .to_owned();
-        let signature = if authorization.starts_with(ACS3_ALGORITHM)
+        let style = if authorization.starts_with(ACS3_ALGORITHM)
             || request.headers.contains_key("x-acs-signature-nonce")
         {
-            SignatureMethod::Acs3HmacSha256
+            Style::Acs3
         } else {
-            SignatureMethod::RpcHmacSha1
+            Style::Rpc
         };
         let sent_in = |parameters: &Parameters| {
             PASSWORD_PARAMETERS
@@ -112,20 +125,38 @@ impl ParsedRequest {
             || password
                 .as_ref()
                 .is_some_and(|password| url.contains(password.expose()));
-        let parameters = match signature {
-            SignatureMethod::Acs3HmacSha256 => query,
-            SignatureMethod::RpcHmacSha1 => query.merged(form),
+        let oidc_token_in_url = query.get("OIDCToken").is_some();
+        let parameters = if style == Style::Acs3 && !authorization.is_empty() {
+            query
+        } else {
+            query.merged(form)
         };
         Self {
             method: request.method,
             path: request.path,
             headers: request.headers,
             body: request.body,
-            signature,
+            style,
             authorization: Authorization::parse(&authorization),
             parameters,
             password_in_url,
             password,
+            oidc_token_in_url,
+        }
+    }
+
+    /// How it says it is signed.
+    pub(crate) fn signature(&self) -> SignatureMethod {
+        let signed = match self.style {
+            Style::Rpc => ["AccessKeyId", "Signature"]
+                .iter()
+                .any(|name| self.parameter(name).is_some()),
+            Style::Acs3 => self.header("authorization").is_some(),
+        };
+        match self.style {
+            _ if !signed => SignatureMethod::Unsigned,
+            Style::Rpc => SignatureMethod::RpcHmacSha1,
+            Style::Acs3 => SignatureMethod::Acs3HmacSha256,
         }
     }
 
@@ -169,9 +200,9 @@ impl ParsedRequest {
 
     /// The access key that the request says it is signed with.
     pub(crate) fn access_key_id(&self) -> Option<&str> {
-        match self.signature {
-            SignatureMethod::RpcHmacSha1 => self.parameter("AccessKeyId"),
-            SignatureMethod::Acs3HmacSha256 => self
+        match self.style {
+            Style::Rpc => self.parameter("AccessKeyId"),
+            Style::Acs3 => self
                 .authorization
                 .as_ref()
                 .map(|authorization| authorization.credential.as_str()),
@@ -180,17 +211,17 @@ impl ParsedRequest {
 
     /// What each signature method carries in its own place: RPC in a parameter, ACS3 in a header.
     fn protocol_value(&self, parameter: &str, header: &str) -> Option<&str> {
-        match self.signature {
-            SignatureMethod::RpcHmacSha1 => self.parameter(parameter),
-            SignatureMethod::Acs3HmacSha256 => self.header(header),
+        match self.style {
+            Style::Rpc => self.parameter(parameter),
+            Style::Acs3 => self.header(header),
         }
     }
 
     /// How the answer is to be written. XML is the API's default.
     pub(crate) fn format(&self) -> Result<Format, ApiError> {
-        let (wanted, code) = match self.signature {
-            SignatureMethod::RpcHmacSha1 => (self.parameter("Format"), "InvalidParameter.Format"),
-            SignatureMethod::Acs3HmacSha256 => (self.header("accept"), "InvalidParameter.Accept"),
+        let (wanted, code) = match self.style {
+            Style::Rpc => (self.parameter("Format"), "InvalidParameter.Format"),
+            Style::Acs3 => (self.header("accept"), "InvalidParameter.Accept"),
         };
         let wanted = wanted.unwrap_or_default().to_ascii_lowercase();
         match wanted.as_str() {

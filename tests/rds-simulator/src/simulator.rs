@@ -4,6 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +13,7 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     fault::{Fault, FaultId, Point, Target},
     handles::{Journal, Pause},
-    ram::AccessKey,
+    ram::{access_key::AccessKey, oidc_provider::OidcProvider, role::Role},
     rds::instance::{Account, Instance},
     secret::Password,
     server,
@@ -88,6 +89,43 @@ impl RdsSimulator {
     /// Removes an access key.
     pub fn remove_access_key(&self, id: &str) {
         self.shared.update(|state| state.access_keys.remove(id));
+    }
+
+    /// Adds a role, or replaces the one with its ARN; keys that were issued for it have the new one's rights at once.
+    pub fn add_role(&self, role: Role) {
+        self.shared
+            .update(|state| state.roles.insert(role.arn.clone(), role));
+    }
+
+    /// Removes a role; what was issued for it may do nothing any more.
+    pub fn remove_role(&self, arn: &str) {
+        self.shared.update(|state| state.roles.remove(arn));
+    }
+
+    /// Adds an OIDC identity provider, or replaces the one with its ARN.
+    pub fn add_oidc_provider(&self, provider: OidcProvider) {
+        self.shared
+            .update(|state| state.oidc_providers.insert(provider.arn.clone(), provider));
+    }
+
+    /// Removes an OIDC identity provider; keys that were issued by its tokens stay.
+    pub fn remove_oidc_provider(&self, arn: &str) {
+        self.shared.update(|state| state.oidc_providers.remove(arn));
+    }
+
+    /// Lets temporary keys that are issued from now on live no longer than this, whatever was asked for. Less than a
+    /// second is no life at all, since their end is told to the second.
+    pub fn set_token_lifetime(&self, longest: Duration) {
+        self.shared
+            .update(|state| state.token_lifetime = Some(longest));
+    }
+
+    /// Lets all temporary keys that were issued until now expire at once.
+    pub fn expire_tokens(&self) {
+        self.shared.update(|state| {
+            let cloud_time = state.cloud_time(Timestamp::now());
+            state.access_keys.expire_issued(cloud_time);
+        });
     }
 
     /// Adds an instance, or replaces the one with its id, accounts included. Its timelines begin now.

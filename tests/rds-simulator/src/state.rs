@@ -1,17 +1,25 @@
 //! All that the simulator knows, and the pure part of handling a request: everything but HTTP, time and chance.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use rand::Rng;
 
 use crate::{
+    action::{Action, Service},
     answer::{Answer, ApiError},
-    fault::Faults,
+    fault::{Faults, Features},
     journal::Journal,
-    ram::AccessKeys,
-    rds::{self, Action, Instances, instance::Instance},
-    request::{ParsedRequest, SignatureMethod},
+    ram::{
+        access_key::{AccessKey, AccessKeys, Session},
+        arn,
+        oidc_provider::OidcProviders,
+        role::Roles,
+    },
+    rds::{self, Instances, instance::Instance},
+    request::{ParsedRequest, SignatureMethod, Style},
     signature,
+    sts::{self, TemporaryKey},
     throttle::{self, Throttle},
 };
 
@@ -22,6 +30,10 @@ const TIMESTAMP_TOLERANCE: SignedDuration = SignedDuration::from_mins(15);
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) access_keys: AccessKeys,
+    pub(crate) roles: Roles,
+    pub(crate) oidc_providers: OidcProviders,
+    /// Temporary keys live this long at most, whatever was asked for.
+    pub(crate) token_lifetime: Option<Duration>,
     pub(crate) instances: Instances,
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
@@ -34,17 +46,40 @@ pub(crate) struct State {
 
 /// A request that may be carried out.
 pub(crate) struct Admitted {
-    pub(crate) call: rds::Call,
-    /// The caller's.
-    pub(crate) cloud_account: String,
+    pub(crate) action: Action,
+    work: Work,
+    /// The role whose key it is made with, or that it asks for.
+    role: Option<String>,
+}
+
+enum Work {
+    Rds {
+        call: rds::Call,
+        /// The caller's.
+        cloud_account: String,
+    },
+    IssueKey(sts::Grant),
 }
 
 impl Admitted {
-    pub(crate) fn account(&self) -> Option<&str> {
-        match &self.call.operation {
-            rds::Operation::ResetAccountPassword(parameters) => Some(&parameters.account),
-            rds::Operation::DescribeDBInstanceAttribute => None,
-            rds::Operation::DescribeAccounts(parameters) => parameters.account.as_deref(),
+    fn issue(action: Action, grant: sts::Grant) -> Self {
+        Self {
+            action,
+            role: Some(grant.session.role.clone()),
+            work: Work::IssueKey(grant),
+        }
+    }
+
+    pub(crate) fn features(&self) -> Features<'_> {
+        let call = match &self.work {
+            Work::Rds { call, .. } => Some(call),
+            Work::IssueKey(_) => None,
+        };
+        Features {
+            action: self.action,
+            instance: call.map(|call| call.instance.as_str()),
+            account: call.and_then(rds::Call::account),
+            role: self.role.as_deref(),
         }
     }
 }
@@ -55,7 +90,6 @@ pub(crate) fn admit(
     now: Timestamp,
     request: &ParsedRequest,
 ) -> Result<Admitted, ApiError> {
-    let cloud_time = now.checked_add(state.clock_skew).unwrap_or(now);
     if !matches!(request.method.as_str(), "GET" | "POST") {
         return Err(ApiError::new(
             400,
@@ -72,6 +106,78 @@ pub(crate) fn admit(
     }
     request.format()?;
     let action = find_action(request)?;
+    match action {
+        Action::ResetAccountPassword => admit_rds(
+            state,
+            now,
+            request,
+            action,
+            rds::Call::reset_account_password,
+        ),
+        Action::DescribeDBInstanceAttribute => admit_rds(
+            state,
+            now,
+            request,
+            action,
+            rds::Call::describe_db_instance_attribute,
+        ),
+        Action::DescribeAccounts => {
+            admit_rds(state, now, request, action, rds::Call::describe_accounts)
+        }
+        Action::AssumeRole => {
+            let caller = authenticate(state, now, request, action)?;
+            let grant = sts::admit_assume_role(request, &caller, &state.roles)?;
+            Ok(Admitted::issue(action, grant))
+        }
+        Action::AssumeRoleWithOidc => {
+            check_unsigned(state, now, request, action)?;
+            let grant = sts::admit_assume_role_with_oidc(
+                request,
+                &state.oidc_providers,
+                &state.roles,
+                state.cloud_time(now),
+            )?;
+            Ok(Admitted::issue(action, grant))
+        }
+    }
+}
+
+fn admit_rds(
+    state: &mut State,
+    now: Timestamp,
+    request: &ParsedRequest,
+    action: Action,
+    parse: impl FnOnce(&ParsedRequest) -> Result<rds::Call, ApiError>,
+) -> Result<Admitted, ApiError> {
+    let key = authenticate(state, now, request, action)?;
+    let call = parse(request)?;
+    let region = state
+        .instances
+        .get(&call.instance)
+        .map_or("*", |instance| instance.region.as_str());
+    let resource = format!(
+        "acs:rds:{region}:{}:dbinstance/{}",
+        key.cloud_account, call.instance
+    );
+    key.authorize(&state.roles, action, Some(&call.instance), &resource)?;
+    Ok(Admitted {
+        action,
+        role: key.role().map(str::to_owned),
+        work: Work::Rds {
+            call,
+            cloud_account: key.cloud_account,
+        },
+    })
+}
+
+/// The key that a request is signed with: timestamp, key, signature, nonce and rate, in that order.
+fn authenticate(
+    state: &mut State,
+    now: Timestamp,
+    request: &ParsedRequest,
+    action: Action,
+) -> Result<AccessKey, ApiError> {
+    let cloud_time = state.cloud_time(now);
     check_timestamp(
         protocol_value(request, request.timestamp(), "Timestamp", "x-acs-date")?,
         cloud_time,
@@ -93,23 +199,45 @@ pub(crate) fn admit(
     let key = state
         .access_keys
         .find(&key_id, request.security_token(), cloud_time)?;
-    match request.signature {
-        SignatureMethod::RpcHmacSha1 => signature::rpc::verify(request, &key.secret)?,
-        SignatureMethod::Acs3HmacSha256 => signature::acs3::verify(request, &key.secret)?,
+    match request.style {
+        Style::Rpc => signature::rpc::verify(request, &key.secret)?,
+        Style::Acs3 => signature::acs3::verify(request, &key.secret)?,
     }
     // Only a right signature uses a nonce up: otherwise anyone could use up another's.
     use_nonce(&mut state.nonces, key_id, nonce, cloud_time)?;
     throttle::take_token(&mut state.throttles, action, &key.cloud_account, now)?;
-    let call = rds::Call::parse(action, request)?;
-    let region = state
-        .instances
-        .get(&call.instance)
-        .map_or("*", |instance| instance.region.as_str());
-    key.authorize(action, &call.instance, region)?;
-    Ok(Admitted {
-        call,
-        cloud_account: key.cloud_account.clone(),
-    })
+    Ok(key.clone())
+}
+
+/// An action that is called without a key. A signature is refused, although it is not documented what the real service does
+/// with one: a client that sends it has mistaken whose identity it is to use.
+fn check_unsigned(
+    state: &mut State,
+    now: Timestamp,
+    request: &ParsedRequest,
+    action: Action,
+) -> Result<(), ApiError> {
+    if request.signature() != SignatureMethod::Unsigned {
+        return Err(ApiError::new(
+            400,
+            "InvalidParameter",
+            format!(
+                "{} is called without AccessKeyId and Signature.",
+                action.name()
+            ),
+        ));
+    }
+    if let Some(timestamp) = request.timestamp() {
+        check_timestamp(timestamp, state.cloud_time(now))?;
+    }
+    // Whose limit an anonymous call counts against is not documented; the role's owner is the only account in it.
+    let owner = request
+        .parameter("RoleArn")
+        .and_then(|role| arn::parse(role, "role"));
+    if let Some((cloud_account, _)) = owner {
+        throttle::take_token(&mut state.throttles, action, cloud_account, now)?;
+    }
+    Ok(())
 }
 
 /// Carries an admitted request out.
@@ -119,19 +247,52 @@ pub(crate) fn perform(
     admitted: &Admitted,
     call: u64,
     request_id: &str,
+    random: &mut dyn Rng,
 ) -> Result<Answer, ApiError> {
-    let fields = admitted
-        .call
-        .perform(&mut state.instances, &admitted.cloud_account, now)?;
+    let fields = match &admitted.work {
+        Work::Rds {
+            call,
+            cloud_account,
+        } => call.perform(&mut state.instances, cloud_account, now)?,
+        Work::IssueKey(grant) => {
+            let key = state.issue_key(
+                grant.duration,
+                &grant.cloud_account,
+                grant.session.clone(),
+                now,
+                random,
+            );
+            grant.answer(&key)
+        }
+    };
     state.journal.note(call, |call| call.took_effect = true);
-    Ok(Answer::success(
-        admitted.call.action().name(),
-        request_id,
-        fields,
-    ))
+    Ok(Answer::success(admitted.action.name(), request_id, fields))
 }
 
 impl State {
+    /// What the cloud's clock shows.
+    pub(crate) fn cloud_time(&self, now: Timestamp) -> Timestamp {
+        now.checked_add(self.clock_skew).unwrap_or(now)
+    }
+
+    /// A new temporary key, which requests may be signed with from now on.
+    fn issue_key(
+        &mut self,
+        duration: Duration,
+        cloud_account: &str,
+        session: Session,
+        now: Timestamp,
+        random: &mut dyn Rng,
+    ) -> TemporaryKey {
+        let duration = self
+            .token_lifetime
+            .map_or(duration, |longest| duration.min(longest));
+        let key = TemporaryKey::issue(duration, self.cloud_time(now), random);
+        self.access_keys
+            .add(key.to_access_key(cloud_account, session));
+        key
+    }
+
     /// Adds an instance, or replaces the one with its id.
     pub(crate) fn add_instance(&mut self, mut instance: Instance, now: Timestamp) {
         instance.begin(now);
@@ -142,14 +303,14 @@ impl State {
 fn find_action(request: &ParsedRequest) -> Result<Action, ApiError> {
     let version = protocol_value(request, request.version(), "Version", "x-acs-version")?;
     let action = protocol_value(request, request.action(), "Action", "x-acs-action")?;
-    // The version tells the service: RDS is 2014-08-15, STS 2015-04-01.
-    if version != rds::VERSION {
-        return Err(ApiError::new(
+    // In the cloud each service has a host of its own; here the version alone tells them apart.
+    let service = Service::of_version(version).ok_or_else(|| {
+        ApiError::new(
             400,
             "InvalidVersion",
             "Specified parameter Version is not valid.",
-        ));
-    }
+        )
+    })?;
     let not_found = || {
         ApiError::new(
             404,
@@ -160,7 +321,7 @@ fn find_action(request: &ParsedRequest) -> Result<Action, ApiError> {
     if request.path != "/" {
         return Err(not_found());
     }
-    Action::named(action).ok_or_else(not_found)
+    Action::named(service, action).ok_or_else(not_found)
 }
 
 fn protocol_value<'a>(
@@ -170,9 +331,9 @@ fn protocol_value<'a>(
     header: &str,
 ) -> Result<&'a str, ApiError> {
     value.ok_or_else(|| {
-        ApiError::missing(match request.signature {
-            SignatureMethod::RpcHmacSha1 => parameter,
-            SignatureMethod::Acs3HmacSha256 => header,
+        ApiError::missing(match request.style {
+            Style::Rpc => parameter,
+            Style::Acs3 => header,
         })
     })
 }

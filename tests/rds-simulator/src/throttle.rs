@@ -9,9 +9,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{answer::ApiError, rds::Action};
+use crate::{
+    action::{Action, Service},
+    answer::ApiError,
+};
 
-/// A limit for each cloud account: a bucket of `limit` tokens that refills within `window`.
+/// A limit for each cloud account at each service: a bucket of `limit` tokens that refills within `window`.
 #[derive(Debug, Clone)]
 pub struct Throttle {
     /// `None`: all actions together.
@@ -21,12 +24,12 @@ pub struct Throttle {
     status: u16,
     code: String,
     headers: bool,
-    /// By cloud account, when its bucket will be full again.
-    full_at: BTreeMap<String, Timestamp>,
+    /// By service and cloud account, when the bucket will be full again.
+    full_at: BTreeMap<(Service, String), Timestamp>,
 }
 
 impl Throttle {
-    /// A limit for all actions together: `Throttling.User`, with the header `x-ratelimit-user`.
+    /// A limit for all actions of a service together: `Throttling.User`, with the header `x-ratelimit-user`.
     #[must_use]
     pub fn user(limit: u32, window: Duration) -> Self {
         Self::new(None, limit, window, "Throttling.User")
@@ -78,13 +81,8 @@ impl Throttle {
     }
 
     /// When the bucket would be full again if a token were taken now, and how long from now there is one to take.
-    fn next(&self, cloud_account: &str, now: Timestamp) -> (Timestamp, SignedDuration) {
-        let full_at = self
-            .full_at
-            .get(cloud_account)
-            .copied()
-            .unwrap_or(now)
-            .max(now);
+    fn next(&self, bucket: &(Service, String), now: Timestamp) -> (Timestamp, SignedDuration) {
+        let full_at = self.full_at.get(bucket).copied().unwrap_or(now).max(now);
         let next = full_at
             .checked_add(self.interval())
             .unwrap_or(Timestamp::MAX);
@@ -137,20 +135,21 @@ pub(crate) fn take_token(
     cloud_account: &str,
     now: Timestamp,
 ) -> Result<(), ApiError> {
+    let bucket = (action.service(), cloud_account.to_owned());
     let mut concerned: Vec<_> = throttles
         .iter_mut()
         .filter(|throttle| throttle.action.is_none_or(|limited| limited == action))
         .collect();
     for throttle in &concerned {
-        let (_, time_left) = throttle.next(cloud_account, now);
+        let (_, time_left) = throttle.next(&bucket, now);
         if time_left.is_positive() {
             // Less than a millisecond must not read as "now".
             return Err(throttle.error(time_left.max(SignedDuration::from_millis(1))));
         }
     }
     for throttle in &mut concerned {
-        let (full_at, _) = throttle.next(cloud_account, now);
-        throttle.full_at.insert(cloud_account.to_owned(), full_at);
+        let (full_at, _) = throttle.next(&bucket, now);
+        throttle.full_at.insert(bucket.clone(), full_at);
     }
     Ok(())
 }

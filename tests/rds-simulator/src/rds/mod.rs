@@ -20,39 +20,6 @@ use crate::{
 /// The API's version. (2014-05-26 is ECS'.)
 pub(crate) const VERSION: &str = "2014-08-15";
 
-/// The actions that the simulator knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Action {
-    /// `ResetAccountPassword`
-    ResetAccountPassword,
-    /// `DescribeDBInstanceAttribute`
-    DescribeDBInstanceAttribute,
-    /// `DescribeAccounts`
-    DescribeAccounts,
-}
-
-impl Action {
-    const ALL: [Self; 3] = [
-        Self::ResetAccountPassword,
-        Self::DescribeDBInstanceAttribute,
-        Self::DescribeAccounts,
-    ];
-
-    /// The API's name of it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ResetAccountPassword => "ResetAccountPassword",
-            Self::DescribeDBInstanceAttribute => "DescribeDBInstanceAttribute",
-            Self::DescribeAccounts => "DescribeAccounts",
-        }
-    }
-
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.name() == name)
-    }
-}
-
 /// All instances, by id.
 pub(crate) type Instances = BTreeMap<String, Instance>;
 
@@ -71,29 +38,41 @@ pub(crate) enum Operation {
 }
 
 impl Call {
-    /// Reads and checks an action's parameters. Those that it does not know are ignored, as the API does.
-    pub(crate) fn parse(action: Action, request: &ParsedRequest) -> Result<Self, ApiError> {
-        let instance = request.required("DBInstanceId")?.to_owned();
-        let operation = match action {
-            Action::ResetAccountPassword => {
-                Operation::ResetAccountPassword(reset_account_password::Parameters::parse(request)?)
-            }
-            Action::DescribeDBInstanceAttribute => Operation::DescribeDBInstanceAttribute,
-            Action::DescribeAccounts => {
-                Operation::DescribeAccounts(describe_accounts::Parameters::parse(request)?)
-            }
-        };
-        Ok(Self {
-            instance,
-            operation,
+    pub(crate) fn reset_account_password(request: &ParsedRequest) -> Result<Self, ApiError> {
+        Self::parse(request, |request| {
+            reset_account_password::Parameters::parse(request).map(Operation::ResetAccountPassword)
         })
     }
 
-    pub(crate) fn action(&self) -> Action {
-        match self.operation {
-            Operation::ResetAccountPassword(_) => Action::ResetAccountPassword,
-            Operation::DescribeDBInstanceAttribute => Action::DescribeDBInstanceAttribute,
-            Operation::DescribeAccounts(_) => Action::DescribeAccounts,
+    pub(crate) fn describe_db_instance_attribute(
+        request: &ParsedRequest,
+    ) -> Result<Self, ApiError> {
+        Self::parse(request, |_| Ok(Operation::DescribeDBInstanceAttribute))
+    }
+
+    pub(crate) fn describe_accounts(request: &ParsedRequest) -> Result<Self, ApiError> {
+        Self::parse(request, |request| {
+            describe_accounts::Parameters::parse(request).map(Operation::DescribeAccounts)
+        })
+    }
+
+    /// Reads and checks an action's parameters. Those that it does not know are ignored, as the API does.
+    fn parse(
+        request: &ParsedRequest,
+        operation: impl FnOnce(&ParsedRequest) -> Result<Operation, ApiError>,
+    ) -> Result<Self, ApiError> {
+        Ok(Self {
+            instance: request.required("DBInstanceId")?.to_owned(),
+            operation: operation(request)?,
+        })
+    }
+
+    /// The account that it is about, if it is about one.
+    pub(crate) fn account(&self) -> Option<&str> {
+        match &self.operation {
+            Operation::ResetAccountPassword(parameters) => Some(&parameters.account),
+            Operation::DescribeDBInstanceAttribute => None,
+            Operation::DescribeAccounts(parameters) => parameters.account.as_deref(),
         }
     }
 

@@ -7,9 +7,11 @@
 )]
 
 mod actions;
+mod assume_role_with_oidc;
 mod client;
 mod connection;
 mod faults;
+mod issuer;
 mod program;
 mod protocol;
 mod state;

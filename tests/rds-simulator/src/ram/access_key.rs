@@ -1,40 +1,34 @@
-//! Access keys, security tokens and what RAM denies.
+//! Access keys and security tokens.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::json;
 
-use crate::{answer::ApiError, rds::Action};
-
-/// Owner of access keys and instances that name none.
-pub(crate) const DEFAULT_CLOUD_ACCOUNT: &str = "1000000000000001";
+use super::{
+    DEFAULT_CLOUD_ACCOUNT,
+    denial::{DenialCode, Denials, Principal},
+    role::Roles,
+};
+use crate::{action::Action, answer::ApiError};
 
 /// An access key: a long-term one, or with [`AccessKey::security_token`] a temporary one as STS issues it.
 #[derive(Clone)]
 pub struct AccessKey {
-    id: String,
+    pub(crate) id: String,
     pub(crate) secret: String,
     security_token: Option<(String, Timestamp)>,
     pub(crate) cloud_account: String,
     inactive: bool,
-    denials: Vec<Denial>,
+    denials: Denials,
+    session: Option<Session>,
 }
 
-#[derive(Clone)]
-struct Denial {
-    code: DenialCode,
-    action: Option<Action>,
-    instance: Option<String>,
-}
-
-/// With which code RAM denies; both are met in practice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DenialCode {
-    /// `Forbidden.RAM`
-    ForbiddenRam,
-    /// `NoPermission`
-    NoPermission,
+/// Of which role a temporary key is that STS issued, and what the session is called.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    /// The role's ARN.
+    pub(crate) role: String,
+    pub(crate) name: String,
 }
 
 impl AccessKey {
@@ -46,7 +40,8 @@ impl AccessKey {
             security_token: None,
             cloud_account: DEFAULT_CLOUD_ACCOUNT.to_owned(),
             inactive: false,
-            denials: Vec::new(),
+            denials: Denials::default(),
+            session: None,
         }
     }
 
@@ -79,55 +74,59 @@ impl AccessKey {
         action: Option<Action>,
         instance: Option<&str>,
     ) -> Self {
-        self.denials.push(Denial {
-            code,
-            action,
-            instance: instance.map(str::to_owned),
-        });
+        self.denials.add(code, action, instance);
         self
     }
 
-    /// Whether RAM lets this key do an action on an instance.
+    /// Makes it a key of a role: it has the role's rights, those of each moment.
+    pub(crate) fn session(mut self, session: Session) -> Self {
+        self.session = Some(session);
+        self
+    }
+
+    /// ARN of the role whose key it is, if STS issued it.
+    pub(crate) fn role(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| session.role.as_str())
+    }
+
+    /// Whether RAM lets this key do an action on a resource, which is `instance` if it is one of RDS.
     pub(crate) fn authorize(
         &self,
+        roles: &Roles,
         action: Action,
-        instance: &str,
-        region: &str,
+        instance: Option<&str>,
+        resource: &str,
     ) -> Result<(), ApiError> {
-        let applies = |denial: &&Denial| {
-            denial.action.is_none_or(|denied| denied == action)
-                && denial
-                    .instance
-                    .as_deref()
-                    .is_none_or(|denied| denied == instance)
-        };
-        let Some(denial) = self.denials.iter().find(applies) else {
-            return Ok(());
-        };
-        let (code, message) = match denial.code {
-            DenialCode::ForbiddenRam => (
-                "Forbidden.RAM",
-                "User not authorized to operate on the specified resource, or this API doesn't support RAM.".to_owned(),
+        let name = match &self.session {
+            Some(session) => format!(
+                "{}:{}",
+                session.role.rsplit('/').next().unwrap_or_default(),
+                session.name
             ),
-            DenialCode::NoPermission => (
-                "NoPermission",
-                format!(
-                    "You are not authorized to do this operation. Action: rds:{} Resource: acs:rds:{region}:{}:dbinstance/{instance}",
-                    action.name(),
-                    self.cloud_account,
-                ),
-            ),
+            None => self.id.clone(),
         };
-        let mut error = ApiError::new(403, code, message);
-        error.access_denied_detail = Some(json!({
-            "AuthAction": format!("rds:{}", action.name()),
-            "AuthPrincipalDisplayName": self.id,
-            "AuthPrincipalOwnerId": self.cloud_account,
-            "AuthPrincipalType": if self.security_token.is_some() { "AssumedRoleUser" } else { "SubUser" },
-            "NoPermissionType": if denial.instance.is_some() { "ExplicitDeny" } else { "ImplicitDeny" },
-            "PolicyType": "AccountLevelIdentityBasedPolicy",
-        }));
-        Err(error)
+        let principal = Principal {
+            name: &name,
+            cloud_account: &self.cloud_account,
+            kind: if self.security_token.is_some() {
+                "AssumedRoleUser"
+            } else {
+                "SubUser"
+            },
+        };
+        let check = |denials: &Denials| denials.check(&principal, action, instance, resource);
+        let Some(session) = &self.session else {
+            return check(&self.denials);
+        };
+        match roles.get(&session.role) {
+            Some(role) => check(&role.denials),
+            None => {
+                // With the role its policies are gone.
+                let mut everything = Denials::default();
+                everything.add(DenialCode::NoPermission, None, None);
+                check(&everything)
+            }
+        }
     }
 }
 
@@ -143,6 +142,20 @@ impl AccessKeys {
 
     pub(crate) fn remove(&mut self, id: &str) {
         self.0.remove(id);
+    }
+
+    /// ARN of the role whose key this id names, if it does.
+    pub(crate) fn role_of(&self, id: &str) -> Option<&str> {
+        self.0.get(id)?.role()
+    }
+
+    /// Lets every key that STS issued expire at this time of the cloud's clock, if it does not earlier.
+    pub(crate) fn expire_issued(&mut self, at: Timestamp) {
+        for key in self.0.values_mut().filter(|key| key.session.is_some()) {
+            if let Some((_, expires)) = &mut key.security_token {
+                *expires = at.min(*expires);
+            }
+        }
     }
 
     /// The key with this id, if it may be used with this security token at this time of the cloud's clock.
@@ -257,29 +270,5 @@ mod tests {
             .map(|_| ())
             .map_err(|error| error.code);
         assert_eq!(found, code.map_or(Ok(()), |code| Err(code.to_owned())));
-    }
-
-    #[rstest]
-    #[case(None, None, true)]
-    #[case(Some(Action::ResetAccountPassword), None, true)]
-    #[case(Some(Action::DescribeAccounts), None, false)]
-    #[case(None, Some("rm-1"), true)]
-    #[case(None, Some("rm-2"), false)]
-    #[case(Some(Action::DescribeAccounts), Some("rm-1"), false)]
-    fn denies_what_it_was_told_to(
-        #[case] action: Option<Action>,
-        #[case] instance: Option<&str>,
-        #[case] denied: bool,
-    ) {
-        let key = AccessKey::new("id", "secret").denied(DenialCode::NoPermission, action, instance);
-        let answer = key.authorize(Action::ResetAccountPassword, "rm-1", "cn-hangzhou");
-        assert_eq!(answer.is_err(), denied);
-        if let Err(error) = answer {
-            assert_eq!((error.status, error.code.as_str()), (403, "NoPermission"));
-            assert_eq!(
-                error.access_denied_detail.unwrap_or_default()["AuthAction"],
-                "rds:ResetAccountPassword"
-            );
-        }
     }
 }
