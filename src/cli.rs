@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use crate::credentials::{MetadataEndpoint, SourceName};
 use crate::leader::Timings;
 use crate::rds::endpoint::{Endpoint, Network, Region};
+use crate::rds::signature::SignatureMethod;
 
 /// Carries changed passwords from Kubernetes Secrets into the accounts of Alibaba Cloud `ApsaraDB` RDS instances.
 #[derive(Debug, Parser)]
@@ -47,6 +49,44 @@ pub struct RunArguments {
         value_name = "public|vpc"
     )]
     pub rds_network: Network,
+
+    /// How calls are signed: 1.0 (HMAC-SHA1), or acs3 (ACS3-HMAC-SHA256), which has the password in the URL.
+    ///
+    /// With 1.0 the password is in the body of the request. With acs3 it is in the URL, as with the official SDKs: TLS encrypts
+    /// it on the way, and the operator never logs it, but whatever ends TLS (a proxy that inspects traffic, one that
+    /// --rds-endpoint names, the cloud) may write URLs into an access log. Take acs3 only when the cloud no longer takes 1.0,
+    /// which its documentation calls discontinued.
+    #[arg(
+        long,
+        env = "RDS_PASSWORD_OPERATOR_RDS_SIGNATURE",
+        default_value_t,
+        value_name = "1.0|acs3"
+    )]
+    pub rds_signature: SignatureMethod,
+
+    /// Where the operator's own cloud credentials come from. The first of these that is configured by default.
+    ///
+    /// oidc is what RRSA sets up; profile is the aliyun tool's file, file the SDKs'. node-role needs --allow-node-role.
+    #[arg(
+        long,
+        env = "RDS_PASSWORD_OPERATOR_CREDENTIALS_SOURCE",
+        value_name = "environment|oidc|profile|file|uri|node-role",
+        requires_if("node-role", "allow_node_role")
+    )]
+    pub credentials_source: Option<SourceName>,
+
+    /// Use the RAM role of the ECS instance where no other source is configured, or a profile or file names it. Every pod of
+    /// the node can have that role.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_ALLOW_NODE_ROLE")]
+    pub allow_node_role: bool,
+
+    /// Endpoint of STS instead of that of ALIBABA_CLOUD_STS_REGION: https://HOST, or http://HOST for a loopback address.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_STS_ENDPOINT")]
+    pub sts_endpoint: Option<Endpoint>,
+
+    /// Where the metadata service is; for tests.
+    #[arg(long, hide = true, default_value = "http://100.100.100.200")]
+    pub metadata_endpoint: MetadataEndpoint,
 
     /// Address of /livez, /readyz and /metrics.
     #[arg(
@@ -197,11 +237,36 @@ mod tests {
     #[case::region_with_a_dot(&["--region", "cn.evil"])]
     #[case::region_with_a_slash(&["--region", "cn/evil"])]
     #[case::plain_http_elsewhere(&["--region", "cn-shanghai", "--rds-endpoint", "http://rds.example.com"])]
+    #[case::plain_http_to_sts(&["--region", "cn-shanghai", "--sts-endpoint", "http://sts.example.com"])]
+    #[case::metadata_elsewhere(&["--region", "cn-shanghai", "--metadata-endpoint", "http://10.0.0.1"])]
+    #[case::credentials_source(&["--region", "cn-shanghai", "--credentials-source", "moon"])]
+    #[case::node_role_that_is_not_allowed(&["--region", "cn-shanghai", "--credentials-source", "node-role"])]
     #[case::network(&["--region", "cn-shanghai", "--rds-network", "moon"])]
+    #[case::signature(&["--region", "cn-shanghai", "--rds-signature", "2.0"])]
     #[case::no_concurrency(&["--region", "cn-shanghai", "--concurrency", "0"])]
     #[case::duration_without_unit(&["--region", "cn-shanghai", "--lease-duration", "15"])]
     fn refused_with_exit_code_2(#[case] arguments: &[&str]) {
         assert_eq!(parse(arguments).unwrap_err().exit_code(), 2);
+    }
+
+    #[rstest]
+    #[case::default(&[], SignatureMethod::HmacSha1)]
+    #[case::named(&["--rds-signature", "1.0"], SignatureMethod::HmacSha1)]
+    #[case::successor(&["--rds-signature=acs3"], SignatureMethod::Acs3HmacSha256)]
+    fn rds_signature(#[case] arguments: &[&str], #[case] expected: SignatureMethod) {
+        let arguments = [&["--region", "cn-shanghai"], arguments].concat();
+        assert_eq!(parse(&arguments).unwrap().rds_signature, expected);
+    }
+
+    #[test]
+    fn credentials() {
+        let arguments = parse(&["--region", "cn-shanghai"]).unwrap();
+        assert_eq!(arguments.credentials_source, None);
+        assert!(!arguments.allow_node_role);
+        let pinned = ["--credentials-source=node-role", "--allow-node-role"];
+        let arguments = parse(&[&["--region", "cn-shanghai"], &pinned[..]].concat()).unwrap();
+        assert_eq!(arguments.credentials_source, Some(SourceName::NodeRole));
+        assert!(arguments.allow_node_role);
     }
 
     #[rstest]

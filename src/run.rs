@@ -19,7 +19,7 @@ use crate::cli::RunArguments;
 use crate::controller::cloud::Cloud;
 use crate::controller::trigger::{Scopes, watch_resources, watch_secrets};
 use crate::controller::{self, Context, Process};
-use crate::credentials::Source;
+use crate::credentials::{Host, OperatorCredentials, Settings};
 use crate::fingerprint::{self, KeyStoreError, Keyring};
 use crate::health::Health;
 use crate::leader::{Candidate, Leadership, Timings};
@@ -256,9 +256,17 @@ fn lease_client(mut config: Config, timings: Timings) -> Result<Client, RunError
 
 fn cloud(arguments: &RunArguments, metrics: Arc<Metrics>) -> Result<Cloud, RunError> {
     let limits = Limits::new(LimitSettings::new(arguments.rds_qps, arguments.concurrency));
-    let source = Source::from_environment(|name| std::env::var(name).ok());
-    if let Err(error) = source.credentials() {
-        warn!(%error, "no cloud credentials");
+    let settings = Settings {
+        pinned: arguments.credentials_source,
+        allow_node_role: arguments.allow_node_role,
+        sts_endpoint: arguments.sts_endpoint.clone(),
+        metadata_endpoint: arguments.metadata_endpoint.clone(),
+        region: arguments.region.clone(),
+    };
+    let operator = OperatorCredentials::new(Host::of_this_process(), settings)?;
+    match operator.source() {
+        Ok(source) => info!(%source, "cloud credentials"),
+        Err(error) => warn!(%error, "no cloud credentials"),
     }
     let route = (
         arguments.region.clone(),
@@ -266,8 +274,8 @@ fn cloud(arguments: &RunArguments, metrics: Arc<Metrics>) -> Result<Cloud, RunEr
         arguments.rds_endpoint.clone(),
     );
     Ok(Cloud::new(
-        RdsClient::new(Timeouts::default())?,
-        source,
+        RdsClient::new(arguments.rds_signature, Timeouts::default())?,
+        operator,
         limits,
         route,
         metrics,

@@ -17,10 +17,10 @@ use rds_password_operator::rds::{
     error::{CallError, Class, Reason, RequestId, Transport},
     password::Password,
     response::{AccountStatus, DbInstance, InstanceStatus, Lock},
+    signature::SignatureMethod::{self, Acs3HmacSha256, HmacSha1},
 };
 use rds_simulator::{
-    AccessKey, Account, Action, DenialCode, Fault, Instance, RdsSimulator, SignatureMethod,
-    SignedDuration,
+    AccessKey, Account, Action, DenialCode, Fault, Instance, RdsSimulator, SignedDuration,
 };
 use rstest::rstest;
 use secrecy::SecretString;
@@ -42,13 +42,17 @@ impl Cloud {
     }
 
     async fn with(key: AccessKey, timeouts: Timeouts) -> Self {
+        Self::signing(SignatureMethod::default(), key, timeouts).await
+    }
+
+    async fn signing(method: SignatureMethod, key: AccessKey, timeouts: Timeouts) -> Self {
         // Another test may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let simulator = RdsSimulator::start().await.unwrap();
         simulator.add_access_key(key);
         simulator.add_instance(Instance::new("rm-1").account(Account::new("app", OLD)));
         Self {
-            client: RdsClient::new(timeouts).unwrap(),
+            client: RdsClient::new(method, timeouts).unwrap(),
             endpoint: simulator.url().parse().unwrap(),
             credentials: Credentials {
                 access_key_id: "testid".to_owned(),
@@ -91,34 +95,61 @@ impl Cloud {
     }
 }
 
+/// With both signature methods, permanent and temporary credentials.
 #[rstest]
-#[case::every_special_character("Aa1!@#$&%^*()_+-=")]
-#[case::looks_encoded("Aa1%41%2B%25+&b=c")]
 #[tokio::test]
-async fn a_reset_changes_the_password(#[case] password: &str) {
-    let cloud = Cloud::new().await;
-    let request_id = cloud.reset(password).await.unwrap();
-    assert_eq!(cloud.password(), password);
-    let [call] = &cloud.simulator.journal().calls()[..] else {
-        panic!("one call");
+async fn every_action_is_answered(
+    #[values(HmacSha1, Acs3HmacSha256)] method: SignatureMethod,
+    #[values(None, Some("token/+="))] security_token: Option<&str>,
+) {
+    let key = AccessKey::new("testid", "testsecret");
+    let key = match security_token {
+        Some(token) => key.security_token(token, Timestamp::now() + SignedDuration::from_hours(1)),
+        None => key,
     };
-    assert_eq!(call.http_method, "POST");
-    assert_eq!(call.signature, SignatureMethod::RpcHmacSha1);
-    assert_eq!(call.request_id, request_id.as_str());
-    assert!(!call.password_in_url);
+    let mut cloud = Cloud::signing(method, key, Timeouts::default()).await;
+    cloud.credentials.security_token = security_token.map(SecretString::from);
+
+    assert_eq!(cloud.instance().await.unwrap().obstacle(), None);
+    assert_eq!(cloud.account("app").await, Ok(AccountStatus::Available));
+    for password in ["Aa1!@#$&%^*()_+-=", "Aa1%41%2B%25+&b=c"] {
+        let request_id = cloud.reset(password).await.unwrap();
+        assert_eq!(cloud.password(), password);
+        let calls = cloud.simulator.journal().calls();
+        assert_eq!(calls.last().unwrap().request_id, request_id.as_str());
+    }
+
+    let calls = cloud.simulator.journal().calls();
+    assert_eq!(calls.len(), 4);
+    let (signature, password_in_url) = match method {
+        HmacSha1 => (rds_simulator::SignatureMethod::RpcHmacSha1, false),
+        Acs3HmacSha256 => (rds_simulator::SignatureMethod::Acs3HmacSha256, true),
+    };
+    for call in calls {
+        assert_eq!(call.http_method, "POST");
+        assert_eq!(call.signature, signature);
+        assert_eq!(
+            call.password_in_url,
+            password_in_url && call.is(Action::ResetAccountPassword)
+        );
+    }
 }
 
+#[rstest]
 #[tokio::test]
-async fn temporary_credentials_carry_their_token() {
+async fn temporary_credentials_need_their_token(
+    #[values(HmacSha1, Acs3HmacSha256)] method: SignatureMethod,
+) {
     let expires = Timestamp::now() + SignedDuration::from_hours(1);
-    let key = AccessKey::new("testid", "testsecret").security_token("token/+=", expires);
-    let mut cloud = Cloud::with(key, Timeouts::default()).await;
-    let error = cloud.reset(NEW).await.unwrap_err();
-    assert_eq!(error.reason(), Reason::CredentialsUnavailable);
-    assert!(error.credentials_rejected());
-    cloud.credentials.security_token = Some(SecretString::from("token/+="));
-    cloud.reset(NEW).await.unwrap();
-    assert_eq!(cloud.password(), NEW);
+    let key = AccessKey::new("testid", "testsecret").security_token("token", expires);
+    let mut cloud = Cloud::signing(method, key, Timeouts::default()).await;
+    for token in [None, Some("another's")] {
+        cloud.credentials.security_token = token.map(SecretString::from);
+        let error = cloud.reset(NEW).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::CredentialsUnavailable);
+        assert!(error.credentials_rejected());
+    }
+    assert_eq!(cloud.password(), OLD);
 }
 
 #[tokio::test]
@@ -184,9 +215,13 @@ async fn an_account_is_found_by_its_exact_name() {
     assert_eq!(cloud.account("ap").await, Ok(AccountStatus::Missing));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_wrong_secret_is_told_without_the_string_to_sign() {
-    let mut cloud = Cloud::new().await;
+async fn a_wrong_secret_is_told_without_the_string_to_sign(
+    #[values(HmacSha1, Acs3HmacSha256)] method: SignatureMethod,
+) {
+    let key = AccessKey::new("testid", "testsecret");
+    let mut cloud = Cloud::signing(method, key, Timeouts::default()).await;
     cloud.credentials.access_key_secret = SecretString::from("wrong");
     let error = cloud.reset(NEW).await.unwrap_err();
     assert_eq!(error.code().unwrap().as_str(), "SignatureDoesNotMatch");
@@ -236,9 +271,11 @@ async fn a_denial_is_told(#[case] code: DenialCode) {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_clock_that_is_off_is_told() {
-    let cloud = Cloud::new().await;
+async fn a_clock_that_is_off_is_told(#[values(HmacSha1, Acs3HmacSha256)] method: SignatureMethod) {
+    let key = AccessKey::new("testid", "testsecret");
+    let cloud = Cloud::signing(method, key, Timeouts::default()).await;
     cloud
         .simulator
         .set_clock_skew(SignedDuration::from_mins(20));
@@ -248,9 +285,11 @@ async fn a_clock_that_is_off_is_told() {
     );
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_nonce_counts_once() {
-    let cloud = Cloud::new().await;
+async fn a_nonce_counts_once(#[values(HmacSha1, Acs3HmacSha256)] method: SignatureMethod) {
+    let key = AccessKey::new("testid", "testsecret");
+    let cloud = Cloud::signing(method, key, Timeouts::default()).await;
     let signer = || Signer {
         credentials: &cloud.credentials,
         now: Timestamp::now(),

@@ -3,16 +3,16 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use reqwest::{
     Client, Response,
-    header::{ACCEPT, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, HeaderValue},
     redirect, retry,
 };
 use secrecy::ExposeSecret;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub use super::signature::{Nonce, Signer};
 use super::{
     credentials::Credentials,
     endpoint::Endpoint,
@@ -20,7 +20,7 @@ use super::{
     identifier::Secrets,
     password::Password,
     response::{ACCOUNTS_PER_PAGE, AccountStatus, Answer, DbInstance, time_left},
-    signature,
+    signature::{ApiRequest, SignatureMethod},
 };
 
 /// RDS' version of the API (that of ECS, `2014-05-26`, looks much the same).
@@ -67,27 +67,6 @@ pub enum ClientError {
     Setup(#[source] reqwest::Error),
 }
 
-/// Makes a request unique: RDS refuses one that it has seen.
-pub struct Nonce(pub(crate) String);
-
-impl Nonce {
-    /// From random bytes, fresh for each send.
-    #[must_use]
-    pub fn from_random(bytes: [u8; 16]) -> Self {
-        Self(format!("{:032x}", u128::from_be_bytes(bytes)))
-    }
-}
-
-/// With what, and as of when, one request is signed.
-pub struct Signer<'a> {
-    /// Whose request it is.
-    pub credentials: &'a Credentials,
-    /// The time of sending; RDS takes 15 minutes of difference.
-    pub now: Timestamp,
-    /// Not used before.
-    pub nonce: Nonce,
-}
-
 /// Sends requests to RDS' API. A clone shares the connections.
 #[derive(Clone)]
 pub struct RdsClient {
@@ -96,12 +75,14 @@ pub struct RdsClient {
     encrypted: Client,
     /// For an endpoint on this machine itself. Never through a proxy, which would read the password.
     loopback: Client,
+    signature_method: SignatureMethod,
     timeouts: Timeouts,
 }
 
 impl fmt::Debug for RdsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RdsClient")
+            .field("signature_method", &self.signature_method)
             .field("timeouts", &self.timeouts)
             .finish_non_exhaustive()
     }
@@ -112,7 +93,7 @@ impl RdsClient {
     ///
     /// # Errors
     /// If there is no such provider, or no certificate authorities to trust.
-    pub fn new(timeouts: Timeouts) -> Result<Self, ClientError> {
+    pub fn new(signature_method: SignatureMethod, timeouts: Timeouts) -> Result<Self, ClientError> {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(ClientError::NoCryptographicProvider);
         }
@@ -133,6 +114,7 @@ impl RdsClient {
                 .build()
                 .map_err(ClientError::Setup)?,
             loopback: builder().no_proxy().build().map_err(ClientError::Setup)?,
+            signature_method,
             timeouts,
         })
     }
@@ -217,17 +199,22 @@ impl RdsClient {
         } else {
             &self.loopback
         };
+        let signed = self.signature_method.sign(
+            &ApiRequest {
+                host: endpoint.url("").authority(),
+                action: request.action,
+                version: API_VERSION,
+                parameters: request.parameters,
+            },
+            signer,
+        )?;
         let response = client
-            .post(endpoint.url(&request.signed_query(signer)))
-            .header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/x-www-form-urlencoded"),
-            )
+            .post(endpoint.url(&signed.query))
+            .headers(signed.headers)
             .header(ACCEPT, HeaderValue::from_static("application/json"))
-            // Zeroed when it is sent. The copies in the buffers of the HTTP and TLS libraries are not.
-            .body(Bytes::from_owner(signature::encode_pairs(
-                request.parameters,
-            )))
+            // Zeroed when it is sent. The copies in the buffers of the HTTP and TLS libraries, and theirs of the URL,
+            // are not.
+            .body(Bytes::from_owner(signed.body))
             .timeout(request.timeout)
             .send()
             .await
@@ -236,40 +223,11 @@ impl RdsClient {
     }
 }
 
-/// An action and its own parameters, which go into the body.
+/// An action and its own parameters.
 struct Request<'a> {
     action: &'a str,
     parameters: &'a [(&'a str, &'a str)],
     timeout: Duration,
-}
-
-impl Request<'_> {
-    /// The query: the parameters that all actions have, and the signature over these and the action's own.
-    fn signed_query(&self, signer: &Signer<'_>) -> Zeroizing<String> {
-        // RDS takes whole seconds in UTC.
-        let timestamp = signer.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let mut query = vec![
-            ("Action", self.action),
-            ("Version", API_VERSION),
-            // XML otherwise.
-            ("Format", "JSON"),
-            ("AccessKeyId", &signer.credentials.access_key_id),
-            ("SignatureMethod", signature::METHOD),
-            ("SignatureVersion", signature::VERSION),
-            ("SignatureNonce", &signer.nonce.0),
-            ("Timestamp", &timestamp),
-        ];
-        if let Some(token) = &signer.credentials.security_token {
-            query.push(("SecurityToken", token.expose_secret()));
-        }
-        let signature = signature::sign(
-            "POST",
-            &[query.as_slice(), self.parameters].concat(),
-            signer.credentials.access_key_secret.expose_secret(),
-        );
-        query.push(("Signature", &signature));
-        signature::encode_pairs(&query)
-    }
 }
 
 fn token(credentials: &Credentials) -> &str {
@@ -301,7 +259,7 @@ async fn read(mut response: Response) -> Result<Answer, CallError> {
     })
 }
 
-/// Keeps the kind of a failure and nothing of its text.
+/// Keeps the kind of a failure and nothing of its text, which names the URL.
 pub(crate) fn transport(error: &reqwest::Error) -> CallError {
     CallError::Transport(if error.is_connect() && is_about_tls(error) {
         Transport::Tls
@@ -335,10 +293,9 @@ fn is_about_tls(error: &reqwest::Error) -> bool {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::{collections::BTreeMap, io};
+    use std::io;
 
     use futures::FutureExt;
-    use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
     use rstest::rstest;
     use secrecy::SecretString;
@@ -348,7 +305,8 @@ mod tests {
     };
 
     use super::*;
-    use crate::rds::error::Class;
+    use crate::rds::error::{Class, Reason};
+    use SignatureMethod::{Acs3HmacSha256, HmacSha1};
 
     const PASSWORD: &str = "Aa1!@#$%^&*()_+-=";
     const YES: &str = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"RequestId\":\"1\"}";
@@ -413,10 +371,18 @@ mod tests {
         }
     }
 
-    fn client(timeouts: Timeouts) -> RdsClient {
+    fn client(signature_method: SignatureMethod, timeouts: Timeouts) -> RdsClient {
         // Another test may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        RdsClient::new(timeouts).unwrap()
+        RdsClient::new(signature_method, timeouts).unwrap()
+    }
+
+    fn signer(credentials: &Credentials) -> Signer<'_> {
+        Signer {
+            credentials,
+            now: "2026-11-24T08:00:00.9Z".parse().unwrap(),
+            nonce: Nonce::from_random([7; 16]),
+        }
     }
 
     async fn reset(
@@ -424,91 +390,101 @@ mod tests {
         endpoint: &Endpoint,
         credentials: &Credentials,
     ) -> Result<RequestId, CallError> {
-        let signer = Signer {
-            credentials,
-            now: "2026-11-24T08:00:00.9Z".parse().unwrap(),
-            nonce: Nonce::from_random([7; 16]),
-        };
         let password = Password::from_bytes(PASSWORD.as_bytes()).unwrap();
         client
-            .reset_account_password(endpoint, signer, "rm-1", "app", &password)
+            .reset_account_password(endpoint, signer(credentials), "rm-1", "app", &password)
             .await
     }
 
     /// Resets against a server that answers so; the request, and the outcome.
     async fn exchange(
         answer: impl Into<Vec<u8>>,
-        credentials: &Credentials,
+        signature_method: SignatureMethod,
     ) -> ((String, String), Result<RequestId, CallError>) {
         let server = OneAnswer::new(answer).await;
         let endpoint = server.endpoint();
-        let client = client(Timeouts::default());
-        tokio::join!(server.serve(), reset(&client, &endpoint, credentials))
-    }
-
-    fn decode(pairs: &str) -> BTreeMap<String, String> {
-        let decode = |text| percent_decode_str(text).decode_utf8().unwrap().into_owned();
-        pairs
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap())
-            .map(|(name, value)| (decode(name), decode(value)))
-            .collect()
+        let client = client(signature_method, Timeouts::default());
+        let credentials = credentials(None);
+        tokio::join!(server.serve(), reset(&client, &endpoint, &credentials))
     }
 
     #[rstest]
-    #[case(None)]
-    #[case(Some("token/+="))]
     #[tokio::test]
-    async fn the_password_is_in_the_body_and_all_is_signed(#[case] security_token: Option<&str>) {
-        let ((head, body), _) = exchange(YES, &credentials(security_token)).await;
+    async fn what_is_signed_is_sent(
+        #[values(HmacSha1, Acs3HmacSha256)] method: SignatureMethod,
+        #[values(None, Some("token/+="))] security_token: Option<&str>,
+    ) {
+        let server = OneAnswer::new(YES).await;
+        let endpoint = server.endpoint();
+        let host = server.listener.local_addr().unwrap().to_string();
+        let client = client(method, Timeouts::default());
+        let credentials = credentials(security_token);
+        let ((head, body), _) =
+            tokio::join!(server.serve(), reset(&client, &endpoint, &credentials));
 
-        let request_line = head.lines().next().unwrap();
-        let query = request_line
-            .strip_prefix("POST /?")
-            .and_then(|rest| rest.strip_suffix(" HTTP/1.1"))
-            .unwrap();
-        let mut query = decode(query);
-        let signature = query.remove("Signature").unwrap();
-        let mut expected = BTreeMap::from(
-            [
-                ("AccessKeyId", "testid"),
-                ("Action", "ResetAccountPassword"),
-                ("Format", "JSON"),
-                ("SignatureMethod", "HMAC-SHA1"),
-                ("SignatureNonce", "07070707070707070707070707070707"),
-                ("SignatureVersion", "1.0"),
-                ("Timestamp", "2026-11-24T08:00:00Z"),
-                ("Version", "2014-08-15"),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
-        if let Some(token) = security_token {
-            expected.insert("SecurityToken".to_owned(), token.to_owned());
-        }
-        assert_eq!(query, expected);
-
-        let body = decode(&body);
-        assert_eq!(
-            body.iter()
-                .map(|(name, value)| (name.as_str(), value.as_str()))
-                .collect::<Vec<_>>(),
-            [
+        let request = ApiRequest {
+            host: &host,
+            action: "ResetAccountPassword",
+            version: "2014-08-15",
+            parameters: &[
+                ("DBInstanceId", "rm-1"),
                 ("AccountName", "app"),
                 ("AccountPassword", PASSWORD),
-                ("DBInstanceId", "rm-1")
-            ]
-        );
-        let head = head.to_ascii_lowercase();
-        assert!(head.contains("content-type: application/x-www-form-urlencoded"));
-        let encoded = signature::encode_pairs(&[("", PASSWORD)]).to_ascii_lowercase();
-        assert!(!head.contains(encoded.trim_start_matches('=')) && !head.contains("aa1!"));
-
-        let all: Vec<_> = query
-            .iter()
-            .chain(&body)
-            .map(|(name, value)| (&**name, &**value))
+            ],
+        };
+        let signed = method.sign(&request, &signer(&credentials)).unwrap();
+        let (request_line, headers) = head.split_once("\r\n").unwrap();
+        assert_eq!(request_line, format!("POST /?{} HTTP/1.1", *signed.query));
+        assert_eq!(body, *signed.body);
+        let mut sent: Vec<_> = headers
+            .lines()
+            .map(|line| line.split_once(": ").unwrap())
+            .filter(|(name, _)| !["accept", "user-agent"].contains(name))
             .collect();
-        assert_eq!(signature, signature::sign("POST", &all, "testsecret"));
+        sent.sort_unstable();
+        let length = body.len().to_string();
+        let mut expected: Vec<_> = signed
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .chain([("host", host.as_str()), ("content-length", &length)])
+            .collect();
+        expected.sort_unstable();
+        expected.dedup();
+        assert_eq!(sent, expected);
+        assert!(headers.contains("accept: application/json"));
+    }
+
+    #[rstest]
+    #[case::in_the_body(HmacSha1, false)]
+    #[case::in_the_url(Acs3HmacSha256, true)]
+    #[tokio::test]
+    async fn the_password_travels_in_one_place(
+        #[case] method: SignatureMethod,
+        #[case] in_the_url: bool,
+    ) {
+        let ((head, body), _) = exchange(YES, method).await;
+        let (url, headers) = head.split_once("\r\n").unwrap();
+        let has =
+            |text: &str| text.contains("AccountPassword=Aa1%21%40%23%24%25%5E%26%2A%28%29_%2B-%3D");
+        assert_eq!(
+            (has(url), has(&body), headers.contains("Aa1")),
+            (in_the_url, !in_the_url, false)
+        );
+    }
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_sent_are_told() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", server.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let client = client(Acs3HmacSha256, Timeouts::default());
+        let error = reset(&client, &endpoint, &credentials(Some("to\nken"))).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.reason(), Reason::CredentialsUnavailable);
+        assert!(error.credentials_rejected() && !error.outcome_unknown());
+        assert!(server.accept().now_or_never().is_none());
     }
 
     #[rstest]
@@ -519,7 +495,7 @@ mod tests {
     #[case::page("HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\n<html>", CallError::Unreadable { status: 403 })]
     #[tokio::test]
     async fn no_proper_answer_is_a_passing_fault(#[case] answer: &str, #[case] error: CallError) {
-        let (_, outcome) = exchange(answer, &credentials(None)).await;
+        let (_, outcome) = exchange(answer, HmacSha1).await;
         assert_eq!(outcome, Err(error.clone()));
         assert_eq!(
             (error.class(), error.outcome_unknown()),
@@ -533,7 +509,7 @@ mod tests {
     #[tokio::test]
     async fn a_longer_answer_is_not_read_to_its_end(#[case] head: String) {
         let answer = head + r#"{"RequestId":"1"}"# + &" ".repeat(LONGEST_ANSWER);
-        let (_, outcome) = exchange(answer, &credentials(None)).await;
+        let (_, outcome) = exchange(answer, HmacSha1).await;
         assert_eq!(outcome, Err(CallError::Unreadable { status: 200 }));
     }
 
@@ -544,7 +520,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}{}",
             " ".repeat(LONGEST_ANSWER - body.len())
         );
-        let (_, outcome) = exchange(answer, &credentials(None)).await;
+        let (_, outcome) = exchange(answer, HmacSha1).await;
         assert_eq!(outcome.unwrap().as_str(), "1");
     }
 
@@ -555,7 +531,7 @@ mod tests {
         let answer = format!(
             "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{location}/\r\ncontent-length: 0\r\n\r\n"
         );
-        let (_, outcome) = exchange(answer, &credentials(None)).await;
+        let (_, outcome) = exchange(answer, HmacSha1).await;
         assert_eq!(outcome, Err(CallError::Unreadable { status: 307 }));
         assert!(elsewhere.accept().now_or_never().is_none());
     }
@@ -570,7 +546,7 @@ mod tests {
              content-length: {}\r\n\r\n{body}",
             body.len()
         );
-        let (_, outcome) = exchange(answer, &credentials(None)).await;
+        let (_, outcome) = exchange(answer, HmacSha1).await;
         let error = outcome.unwrap_err();
         assert_eq!(error.class(), Class::Throttled);
         assert_eq!(error.retry_after(), Some(Duration::from_millis(3500)));
@@ -582,10 +558,11 @@ mod tests {
         let endpoint = format!("http://{}", server.local_addr().unwrap())
             .parse()
             .unwrap();
-        let client = client(Timeouts {
+        let timeouts = Timeouts {
             reset: Duration::from_millis(100),
             ..Timeouts::default()
-        });
+        };
+        let client = client(HmacSha1, timeouts);
         let outcome = reset(&client, &endpoint, &credentials(None)).await;
         assert_eq!(outcome, Err(CallError::Transport(Transport::Timeout)));
     }
@@ -597,7 +574,12 @@ mod tests {
             .parse()
             .unwrap();
         drop(server);
-        let error = reset(&client(Timeouts::default()), &endpoint, &credentials(None)).await;
+        let error = reset(
+            &client(HmacSha1, Timeouts::default()),
+            &endpoint,
+            &credentials(None),
+        )
+        .await;
         let error = error.unwrap_err();
         assert_eq!(error, CallError::Transport(Transport::Connect));
         assert!(!error.outcome_unknown());
@@ -616,7 +598,7 @@ mod tests {
             connection.read_to_end(&mut sent).await.unwrap();
             sent
         };
-        let client = client(Timeouts::default());
+        let client = client(HmacSha1, Timeouts::default());
         let credentials = credentials(None);
         let (sent, outcome) =
             tokio::join!(answer_in_clear, reset(&client, &endpoint, &credentials));
@@ -654,10 +636,13 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn no_answer_makes_it_panic_or_tell_the_password(answer in answers()) {
+        fn no_answer_makes_it_panic_or_tell_the_password(
+            answer in answers(),
+            method in prop_oneof![Just(HmacSha1), Just(Acs3HmacSha256)],
+        ) {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let (_, outcome) = runtime.block_on(exchange(answer, &credentials(None)));
+            let (_, outcome) = runtime.block_on(exchange(answer, method));
             let shown = match outcome {
                 Ok(id) => format!("{id} {id:?}"),
                 Err(error) => format!("{error} {error:?}"),

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 /// An `AccessKey`, permanent or temporary.
 #[derive(Clone)]
 pub struct Credentials {
-    /// The `AccessKey`'s id. Not secret: it is sent in the URL.
+    /// The `AccessKey`'s id. Not secret: it is sent in the URL or in a header.
     pub access_key_id: String,
     /// The `AccessKey`'s secret: signs, is never sent.
     pub access_key_secret: SecretString,

@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::{
     classification::{self, UNKNOWN_REFUSAL, UNKNOWN_SERVER_FAULT},
     identifier::Secrets,
+    signature::MalformedCredentials,
 };
 pub use super::{
     classification::{Class, Entry, Pattern, Reason, TABLE, metric_labels},
@@ -19,6 +20,9 @@ pub use super::{
 /// shown as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CallError {
+    /// Nothing was sent.
+    #[error(transparent)]
+    Credentials(#[from] MalformedCredentials),
     /// No answer.
     #[error("{}", .0.explanation())]
     Transport(Transport),
@@ -132,6 +136,7 @@ impl CallError {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
+            Self::Credentials(_) => Class::PersonNeeded,
             Self::Transport(_) | Self::Unreadable { .. } => Class::Transient,
             Self::Refused(refusal) => refusal.entry.class,
         }
@@ -141,6 +146,7 @@ impl CallError {
     #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
+            Self::Credentials(_) => Reason::CredentialsUnavailable,
             Self::Transport(_) | Self::Unreadable { .. } => Reason::RdsUnavailable,
             Self::Refused(refusal) => refusal.entry.reason,
         }
@@ -150,6 +156,7 @@ impl CallError {
     #[must_use]
     pub fn explanation(&self) -> &'static str {
         match self {
+            Self::Credentials(_) => MalformedCredentials::EXPLANATION,
             Self::Transport(transport) => transport.explanation(),
             Self::Unreadable { .. } => UNREADABLE,
             Self::Refused(refusal) => refusal.entry.explanation,
@@ -161,7 +168,7 @@ impl CallError {
     pub fn code(&self) -> Option<&Code> {
         match self {
             Self::Refused(refusal) => Some(&refusal.code),
-            Self::Transport(_) | Self::Unreadable { .. } => None,
+            Self::Credentials(_) | Self::Transport(_) | Self::Unreadable { .. } => None,
         }
     }
 
@@ -169,6 +176,7 @@ impl CallError {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
+            Self::Credentials(_) => "credentials",
             Self::Transport(transport) => transport.label(),
             Self::Unreadable { .. } => "unreadable",
             Self::Refused(refusal) => refusal.code.label(),
@@ -177,7 +185,14 @@ impl CallError {
 
     /// All labels that there are: those of the table, and one for each failure without a code.
     pub fn labels() -> impl Iterator<Item = &'static str> {
-        metric_labels().chain(["connect", "tls", "timeout", "broken", "unreadable"])
+        metric_labels().chain([
+            "credentials",
+            "connect",
+            "tls",
+            "timeout",
+            "broken",
+            "unreadable",
+        ])
     }
 
     /// RDS' name for the request, if its answer had one.
@@ -185,7 +200,7 @@ impl CallError {
     pub fn request_id(&self) -> Option<&RequestId> {
         match self {
             Self::Refused(refusal) => refusal.request_id.as_ref(),
-            Self::Transport(_) | Self::Unreadable { .. } => None,
+            Self::Credentials(_) | Self::Transport(_) | Self::Unreadable { .. } => None,
         }
     }
 
@@ -193,7 +208,7 @@ impl CallError {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Transport(_) => None,
+            Self::Credentials(_) | Self::Transport(_) => None,
             Self::Unreadable { status } => Some(*status),
             Self::Refused(refusal) => Some(refusal.status),
         }
@@ -204,7 +219,7 @@ impl CallError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
-            Self::Transport(_) | Self::Unreadable { .. } => None,
+            Self::Credentials(_) | Self::Transport(_) | Self::Unreadable { .. } => None,
         }
     }
 
@@ -212,7 +227,7 @@ impl CallError {
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         match self {
-            Self::Transport(Transport::Connect | Transport::Tls) => false,
+            Self::Credentials(_) | Self::Transport(Transport::Connect | Transport::Tls) => false,
             Self::Transport(Transport::Timeout | Transport::Broken) | Self::Unreadable { .. } => {
                 true
             }
@@ -223,12 +238,13 @@ impl CallError {
     /// Whether cached temporary credentials should be dropped and fetched again.
     #[must_use]
     pub fn credentials_rejected(&self) -> bool {
-        self.code().is_some_and(|code| {
-            matches!(
-                code.label(),
-                "InvalidSecurityToken.*" | "MissingSecurityToken" | "InvalidAccessKeyId.*"
-            )
-        })
+        matches!(
+            self.label(),
+            "credentials"
+                | "InvalidSecurityToken.*"
+                | "MissingSecurityToken"
+                | "InvalidAccessKeyId.*"
+        )
     }
 }
 
@@ -273,6 +289,11 @@ mod tests {
         Reason::RdsUnavailable
     )]
     #[case(CallError::Unreadable { status: 403 }, Class::Transient, Reason::RdsUnavailable)]
+    #[case(
+        CallError::Credentials(MalformedCredentials),
+        Class::PersonNeeded,
+        Reason::CredentialsUnavailable
+    )]
     fn classes(#[case] error: CallError, #[case] class: Class, #[case] reason: Reason) {
         assert_eq!((error.class(), error.reason()), (class, reason));
     }
@@ -281,6 +302,7 @@ mod tests {
     #[case(refused("InternalError", 500), true)]
     #[case(refused("OperationDenied.DBInstanceStatus", 403), false)]
     #[case(refused("InvalidAccountPassword.Format", 400), false)]
+    #[case(CallError::Credentials(MalformedCredentials), false)]
     #[case(CallError::Transport(Transport::Connect), false)]
     #[case(CallError::Transport(Transport::Tls), false)]
     #[case(CallError::Transport(Transport::Timeout), true)]
@@ -325,6 +347,7 @@ mod tests {
         for error in [
             refused("Throttling.User", 400),
             refused("NeverSeen", 400),
+            CallError::Credentials(MalformedCredentials),
             CallError::Transport(Transport::Connect),
             CallError::Transport(Transport::Tls),
             CallError::Transport(Transport::Timeout),

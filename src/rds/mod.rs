@@ -4,8 +4,8 @@
 //! or an [`error`], whose class comes from the one table in [`classification`]. [`limit`] holds what all callers
 //! share. Nothing here knows Kubernetes.
 //!
-//! No password leaves this module but in the body of a TLS-protected request: errors keep nothing that the cloud
-//! wrote, except identifiers that [`identifier`] found harmless.
+//! No password leaves this module but in a TLS-protected request (in its body or in its URL: [`signature`]): errors keep
+//! no URL, and nothing that the cloud wrote except identifiers that [`identifier`] found harmless.
 
 pub mod classification;
 pub mod client;

@@ -1,29 +1,57 @@
 //! Signature method `HMAC-SHA1`, `SignatureVersion=1.0`, of Alibaba Cloud's RPC APIs.
 //!
 //! Source: <https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism>. It signs the query's and the form
-//! body's parameters alike, which is what lets a password travel in the body. (`ACS3-HMAC-SHA256`, its successor,
-//! signs a hash of the body, and is not documented to take query parameters from there.)
+//! body's parameters alike, which is what lets a password travel in the body.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use secrecy::ExposeSecret;
 use sha1::Sha1;
 use zeroize::Zeroizing;
+
+use super::{
+    ApiRequest, ENCODED_BYTE, HTTP_METHOD, RESERVED, SignedRequest, Signer, encode_pairs, timestamp,
+};
 
 /// Value of the parameter `SignatureMethod`.
 pub const METHOD: &str = "HMAC-SHA1";
 /// Value of the parameter `SignatureVersion`.
 pub const VERSION: &str = "1.0";
 
-/// Everything but RFC 3986's unreserved characters.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
-
-/// A byte becomes three characters at most: `%XY`.
-const ENCODED_BYTE: usize = 3;
+/// The request with its own parameters in the body, and with everything that all requests have in the query.
+pub(super) fn signed_request(request: &ApiRequest<'_>, signer: &Signer<'_>) -> SignedRequest {
+    let timestamp = timestamp(signer.now);
+    let mut query = vec![
+        ("Action", request.action),
+        ("Version", request.version),
+        // XML otherwise.
+        ("Format", "JSON"),
+        ("AccessKeyId", &signer.credentials.access_key_id),
+        ("SignatureMethod", METHOD),
+        ("SignatureVersion", VERSION),
+        ("SignatureNonce", &signer.nonce.0),
+        ("Timestamp", &timestamp),
+    ];
+    if let Some(token) = &signer.credentials.security_token {
+        query.push(("SecurityToken", token.expose_secret()));
+    }
+    let signature = sign(
+        HTTP_METHOD,
+        &[query.as_slice(), request.parameters].concat(),
+        signer.credentials.access_key_secret.expose_secret(),
+    );
+    query.push(("Signature", &signature));
+    SignedRequest {
+        query: encode_pairs(&query),
+        headers: HeaderMap::from_iter([(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        )]),
+        body: encode_pairs(request.parameters),
+    }
+}
 
 /// The signature of a request for the path `/`: Base64, not yet percent-encoded.
 ///
@@ -43,27 +71,6 @@ pub fn sign(http_method: &str, parameters: &[(&str, &str)], access_key_secret: &
     BASE64_STANDARD.encode(mac.finalize().into_bytes())
 }
 
-/// `name=value` pairs joined by `&`, percent-encoded as RFC 3986 has it: fit for a query and for a body of the type
-/// `application/x-www-form-urlencoded`.
-#[must_use]
-pub fn encode_pairs(parameters: &[(&str, &str)]) -> Zeroizing<String> {
-    let longest = parameters
-        .iter()
-        .map(|(name, value)| ENCODED_BYTE * (name.len() + value.len()) + 2)
-        .sum();
-    // Reserved in one piece: a string that grows leaves copies of its secrets behind.
-    let mut pairs = Zeroizing::new(String::with_capacity(longest));
-    for (name, value) in parameters {
-        if !pairs.is_empty() {
-            pairs.push('&');
-        }
-        pairs.extend(utf8_percent_encode(name, RESERVED));
-        pairs.push('=');
-        pairs.extend(utf8_percent_encode(value, RESERVED));
-    }
-    pairs
-}
-
 fn string_to_sign(http_method: &str, parameters: &[(&str, &str)]) -> Zeroizing<String> {
     let mut sorted = parameters.to_vec();
     sorted.sort_unstable();
@@ -77,14 +84,14 @@ fn string_to_sign(http_method: &str, parameters: &[(&str, &str)]) -> Zeroizing<S
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
     use rstest::rstest;
-    use sha1::Digest;
 
-    use super::*;
+    use super::{super::definition, *};
 
     /// Published examples, and one of our own (the last) with every special character in a POST.
     #[rstest]
@@ -192,38 +199,56 @@ mod tests {
         );
     }
 
-    /// The same, written from the documentation's words byte by byte, with HMAC from its definition (RFC 2104).
+    /// The same, written from the documentation's words.
     fn from_the_definition(
         http_method: &str,
         parameters: &BTreeMap<String, String>,
         secret: &str,
     ) -> String {
-        fn encode(text: &str) -> String {
-            text.bytes()
-                .map(|byte| match byte {
-                    b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                        char::from(byte).to_string()
-                    }
-                    other => format!("%{other:02X}"),
-                })
-                .collect()
-        }
-        fn sha1(parts: [&[u8]; 2]) -> Vec<u8> {
-            Sha1::digest(parts.concat()).to_vec()
-        }
-        let query: Vec<String> = parameters
-            .iter()
-            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
-            .collect();
-        let text = format!("{http_method}&{}&{}", encode("/"), encode(&query.join("&")));
-        let mut key = format!("{secret}&").into_bytes();
-        if key.len() > 64 {
-            key = Sha1::digest(&key).to_vec();
-        }
-        key.resize(64, 0);
-        let inner: Vec<u8> = key.iter().map(|byte| byte ^ 0x36).collect();
-        let outer: Vec<u8> = key.iter().map(|byte| byte ^ 0x5c).collect();
-        BASE64_STANDARD.encode(sha1([&outer, &sha1([&inner, text.as_bytes()])]))
+        let text = format!(
+            "{http_method}&{}&{}",
+            definition::encode("/"),
+            definition::encode(&definition::query(parameters))
+        );
+        BASE64_STANDARD.encode(definition::hmac::<Sha1>(
+            format!("{secret}&").into_bytes(),
+            text.as_bytes(),
+        ))
+    }
+
+    #[rstest]
+    #[case::permanent(None)]
+    #[case::temporary(Some("token/+="))]
+    fn only_the_body_holds_what_is_asked(#[case] security_token: Option<&str>) {
+        let credentials = definition::credentials("testid", "testsecret", security_token);
+        let request = ApiRequest {
+            host: "rds.aliyuncs.com",
+            action: "ResetAccountPassword",
+            version: "2014-08-15",
+            parameters: &[("AccountName", "app"), ("AccountPassword", "Aa1!+ %")],
+        };
+        let signed = signed_request(&request, &definition::signer(&credentials));
+
+        assert_eq!(
+            *signed.body,
+            "AccountName=app&AccountPassword=Aa1%21%2B%20%25"
+        );
+        let token = security_token.map_or("", |_| "&SecurityToken=token%2F%2B%3D");
+        let (query, signature) = signed.query.split_once("&Signature=").unwrap();
+        assert_eq!(
+            query,
+            format!(
+                "Action=ResetAccountPassword&Version=2014-08-15&Format=JSON&AccessKeyId=testid\
+                 &SignatureMethod=HMAC-SHA1&SignatureVersion=1.0\
+                 &SignatureNonce=3156853299f313e23d1673dc12e1703d\
+                 &Timestamp=2023-10-26T10%3A22%3A32Z{token}"
+            )
+        );
+        let everything = definition::decode(&format!("{query}&{}", *signed.body));
+        assert_eq!(
+            signature,
+            definition::encode(&from_the_definition("POST", &everything, "testsecret"))
+        );
     }
 
     proptest! {
