@@ -1,13 +1,20 @@
 //! The three calls of the cloud API, each as it is made everywhere: with credentials, within the limits, counted.
+//!
+//! Where the cloud rejects temporary credentials, others are got: a read is then asked once more on the spot, a reset by its
+//! caller, who has to look at everything else again first.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
 
+use super::identity::Identity;
 use super::outcome::Account;
 use crate::api::{DatabaseAccountPasswordSpec, Target};
-use crate::credentials::{CredentialsError, Source};
+use crate::credentials::cache::Cache;
+use crate::credentials::{CredentialsError, OperatorCredentials};
 use crate::metrics::Metrics;
 use crate::rds::classification::Class;
 use crate::rds::client::{Nonce, RdsClient, Signer};
@@ -29,7 +36,8 @@ const THROTTLED_FOR: Duration = Duration::from_secs(2);
 /// The cloud API, shared by all passes.
 pub struct Cloud {
     client: RdsClient,
-    source: Source,
+    operator: Arc<OperatorCredentials>,
+    credentials: Arc<Cache<Identity>>,
     limits: Limits,
     region: Region,
     network: Network,
@@ -40,13 +48,15 @@ pub struct Cloud {
 /// Where the calls for one resource go, and in whose name.
 #[derive(Clone)]
 pub struct Route {
-    credentials: Credentials,
+    identity: Identity,
+    /// Those at hand when the route was made. Whoever waits long may find newer ones.
+    credentials: Arc<Credentials>,
     endpoint: Endpoint,
     budget: BudgetKey,
 }
 
 /// Why no call can be made for a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// There are no credentials.
     #[error(transparent)]
@@ -58,19 +68,29 @@ pub enum RouteError {
     Region,
 }
 
+/// A reset that did not succeed.
+#[derive(Debug)]
+pub struct ResetError {
+    /// How.
+    pub error: CallError,
+    /// Whether it was for credentials alone, and others can be had: the whole try may be repeated once.
+    pub try_again: bool,
+}
+
 impl Cloud {
     /// `endpoint` overrides what the region would give.
     #[must_use]
     pub fn new(
         client: RdsClient,
-        source: Source,
+        operator: OperatorCredentials,
         limits: Limits,
         (region, network, endpoint): (Region, Network, Option<Endpoint>),
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             client,
-            source,
+            operator: Arc::new(operator),
+            credentials: Arc::new(Cache::new(Timestamp::now, rand::random)),
             limits,
             region,
             network,
@@ -79,29 +99,42 @@ impl Cloud {
         }
     }
 
-    /// The route of a resource's calls.
+    /// The route of a resource's calls. Credentials may have to be fetched for it.
     ///
     /// # Errors
     /// Where there is none.
-    pub fn route(&self, spec: &DatabaseAccountPasswordSpec) -> Result<Route, RouteError> {
+    pub async fn route(&self, spec: &DatabaseAccountPasswordSpec) -> Result<Route, RouteError> {
         let region: Region = match &spec.region_id {
             Some(region) => region.parse().map_err(|_| RouteError::Region)?,
             None => self.region.clone(),
         };
-        let credentials = self.source.credentials()?;
+        let identity = Identity::of(spec);
+        let credentials = self.credentials(&identity).await?;
         let endpoint = self
             .endpoint
             .clone()
             .unwrap_or_else(|| Endpoint::of_region(&region, self.network));
         let budget = BudgetKey {
-            identity: credentials.access_key_id.as_str().into(),
+            identity: identity.budget(),
             region,
         };
         Ok(Route {
+            identity,
             credentials,
             endpoint,
             budget,
         })
+    }
+
+    /// The credentials of an identity: from the cache, or fetched as that identity does.
+    async fn credentials(&self, identity: &Identity) -> Result<Arc<Credentials>, CredentialsError> {
+        match identity {
+            Identity::Operator => {
+                let operator = self.operator.clone();
+                let fetch = || async move { operator.obtain().await };
+                self.credentials.get(identity, fetch).await
+            }
+        }
     }
 
     /// The instance's turn: at most one reset of an instance is in flight.
@@ -125,13 +158,13 @@ impl Cloud {
     ) -> Result<DbInstance, CallError> {
         let read = async {
             let _permit = self.permit(route).await;
-            let call = self.client.describe_db_instance_attribute(
-                &route.endpoint,
-                signer(&route.credentials),
-                instance_id,
-            );
-            self.counted("DescribeDBInstanceAttribute", route, call)
-                .await
+            let call = |credentials: Arc<Credentials>| async move {
+                let signer = signer(&credentials);
+                self.client
+                    .describe_db_instance_attribute(&route.endpoint, signer, instance_id)
+                    .await
+            };
+            self.read("DescribeDBInstanceAttribute", route, call).await
         };
         self.limits.instance(&route.budget, instance_id, read).await
     }
@@ -145,10 +178,11 @@ impl Cloud {
         route: &Route,
         target: &Target,
         password: &Password,
-    ) -> Result<RequestId, CallError> {
+    ) -> Result<RequestId, ResetError> {
+        let credentials = self.at_hand(route);
         let call = self.client.reset_account_password(
             &route.endpoint,
-            signer(&route.credentials),
+            signer(&credentials),
             &target.instance_id,
             &target.account_name,
             password,
@@ -162,20 +196,28 @@ impl Cloud {
                 .forget_instance(&route.budget, &target.instance_id)
                 .await;
         }
-        answer
+        answer.map_err(|error| ResetError {
+            try_again: self.rejected(route, &credentials, &error),
+            error,
+        })
     }
 
     /// Looks at the account after a reset: bounded, and never an error.
     pub async fn account(&self, route: &Route, target: &Target) -> Account {
         let look = async {
             let _permit = self.permit(route).await;
-            let call = self.client.describe_accounts(
-                &route.endpoint,
-                signer(&route.credentials),
-                &target.instance_id,
-                &target.account_name,
-            );
-            self.counted("DescribeAccounts", route, call).await
+            let call = |credentials: Arc<Credentials>| async move {
+                let signer = signer(&credentials);
+                self.client
+                    .describe_accounts(
+                        &route.endpoint,
+                        signer,
+                        &target.instance_id,
+                        &target.account_name,
+                    )
+                    .await
+            };
+            self.read("DescribeAccounts", route, call).await
         };
         match tokio::time::timeout(ACCOUNT_LOOK_TIMEOUT, look).await {
             Ok(Ok(AccountStatus::Available)) => Account::Available,
@@ -183,6 +225,45 @@ impl Cloud {
             Ok(Err(error)) if error.class() == Class::PersonNeeded => Account::NotTold,
             Ok(Err(_)) | Err(_) => Account::NotSeen,
         }
+    }
+
+    /// Makes a call that changes nothing; once more with other credentials if those at hand are rejected.
+    async fn read<T, F: Future<Output = Result<T, CallError>>>(
+        &self,
+        action: &'static str,
+        route: &Route,
+        call: impl Fn(Arc<Credentials>) -> F,
+    ) -> Result<T, CallError> {
+        // Those of the route may have expired in a queue.
+        let latest = self.credentials(&route.identity).await;
+        let credentials = latest.unwrap_or_else(|_| route.credentials.clone());
+        let answer = self.counted(action, route, call(credentials.clone())).await;
+        let Err(error) = &answer else {
+            return answer;
+        };
+        if !self.rejected(route, &credentials, error) {
+            return answer;
+        }
+        match self.credentials(&route.identity).await {
+            Ok(others) if !are_equal(&others, &credentials) => {
+                self.counted(action, route, call(others)).await
+            }
+            _ => answer,
+        }
+    }
+
+    /// Drops credentials that this error rejects, and returns whether it makes sense to ask once more with others.
+    fn rejected(&self, route: &Route, credentials: &Credentials, error: &CallError) -> bool {
+        error.credentials_rejected()
+            && self
+                .credentials
+                .invalidate(&route.identity, &credentials.access_key_id)
+    }
+
+    /// The newest credentials that need no waiting: right before a reset nothing may wait.
+    fn at_hand(&self, route: &Route) -> Arc<Credentials> {
+        let newest = self.credentials.at_hand(&route.identity);
+        newest.unwrap_or_else(|| route.credentials.clone())
     }
 
     async fn counted<T>(
@@ -212,4 +293,12 @@ fn signer(credentials: &Credentials) -> Signer<'_> {
         now: Timestamp::now(),
         nonce: Nonce::from_random(rand::random()),
     }
+}
+
+/// The same key again, as a permanent one is, would only be rejected again.
+fn are_equal(one: &Credentials, other: &Credentials) -> bool {
+    let secret = |text: &SecretString| Zeroizing::new(text.expose_secret().to_owned());
+    one.access_key_id == other.access_key_id
+        && secret(&one.access_key_secret) == secret(&other.access_key_secret)
+        && one.security_token.as_ref().map(secret) == other.security_token.as_ref().map(secret)
 }

@@ -8,6 +8,7 @@ pub mod decide;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 mod fixtures;
+pub mod identity;
 pub mod index;
 pub mod observe;
 pub mod outcome;

@@ -3,74 +3,75 @@
 
 use secrecy::SecretString;
 
-use super::CredentialsError;
+use super::error::{CredentialsError, SourceName};
+use super::host::Host;
+use super::method::Method;
 use crate::rds::credentials::Credentials;
 
 const ACCESS_KEY_ID: &str = "ALIBABA_CLOUD_ACCESS_KEY_ID";
 const ACCESS_KEY_SECRET: &str = "ALIBABA_CLOUD_ACCESS_KEY_SECRET";
 const SECURITY_TOKEN: &str = "ALIBABA_CLOUD_SECURITY_TOKEN";
 
-/// The AccessKey in the environment, as it was when the process started: an environment does not change.
-pub struct Environment(Result<Credentials, CredentialsError>);
+/// Half an AccessKey counts: whoever sets one half means this source.
+pub(super) fn is_configured(host: &Host) -> bool {
+    [ACCESS_KEY_ID, ACCESS_KEY_SECRET, SECURITY_TOKEN]
+        .iter()
+        .any(|name| host.variable(name).is_some())
+}
 
-impl Environment {
-    /// Reads the three variables. An empty one counts as not set, as in a manifest with an empty default.
-    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let read = |name| variable(name).filter(|value| !value.is_empty());
-        Self(match (read(ACCESS_KEY_ID), read(ACCESS_KEY_SECRET)) {
-            (Some(access_key_id), Some(secret)) => Ok(Credentials {
-                access_key_id,
-                access_key_secret: SecretString::from(secret),
-                security_token: read(SECURITY_TOKEN).map(SecretString::from),
-            }),
-            (None, None) => Err(CredentialsError::NotConfigured),
-            (Some(_), None) => Err(CredentialsError::Incomplete(ACCESS_KEY_SECRET)),
-            (None, Some(_)) => Err(CredentialsError::Incomplete(ACCESS_KEY_ID)),
+pub(super) fn method(host: &Host) -> Result<Method, CredentialsError> {
+    let required = |name: &'static str| {
+        host.variable(name).ok_or_else(|| {
+            CredentialsError::misconfigured(
+                SourceName::Environment,
+                format!(
+                    "the AccessKey is incomplete: {name} is not set in the operator's environment"
+                ),
+            )
         })
-    }
-
-    /// The credentials.
-    ///
-    /// # Errors
-    /// Where the variables are not set.
-    pub fn credentials(&self) -> Result<Credentials, CredentialsError> {
-        self.0.clone()
-    }
+    };
+    Ok(Method::Key(Credentials {
+        access_key_id: required(ACCESS_KEY_ID)?,
+        access_key_secret: SecretString::from(required(ACCESS_KEY_SECRET)?),
+        security_token: host.variable(SECURITY_TOKEN).map(SecretString::from),
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
+    use super::super::host::fake::{NONE, host};
     use super::*;
 
-    fn of(variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
-        Environment::read(|name| {
-            variables
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
-        })
-        .credentials()
+    #[rstest]
+    #[case(&[(ACCESS_KEY_ID, "id"), (ACCESS_KEY_SECRET, "secret")], false)]
+    #[case(&[(ACCESS_KEY_ID, "id"), (ACCESS_KEY_SECRET, "secret"), (SECURITY_TOKEN, "")], false)]
+    #[case(&[(ACCESS_KEY_ID, "id"), (ACCESS_KEY_SECRET, "secret"), (SECURITY_TOKEN, "token")], true)]
+    fn both_halves_make_a_key(#[case] variables: &[(&str, &str)], #[case] temporary: bool) {
+        let host = host(variables, NONE);
+        assert!(is_configured(&host));
+        assert!(matches!(
+            method(&host),
+            Ok(Method::Key(key)) if key.security_token.is_some() == temporary
+        ));
+    }
+
+    #[rstest]
+    #[case(&[(ACCESS_KEY_ID, "id")], ACCESS_KEY_SECRET)]
+    #[case(&[(ACCESS_KEY_ID, "id"), (ACCESS_KEY_SECRET, "")], ACCESS_KEY_SECRET)]
+    #[case(&[(ACCESS_KEY_SECRET, "secret")], ACCESS_KEY_ID)]
+    #[case(&[(SECURITY_TOKEN, "token")], ACCESS_KEY_ID)]
+    fn what_is_missing_is_named(#[case] variables: &[(&str, &str)], #[case] missing: &str) {
+        let host = host(variables, NONE);
+        assert!(is_configured(&host));
+        let error = method(&host).err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains(missing)));
     }
 
     #[test]
-    fn both_halves_make_a_key() {
-        let credentials = of(&[(ACCESS_KEY_ID, "id"), (ACCESS_KEY_SECRET, "secret")]);
-        assert!(credentials.is_ok_and(|credentials| credentials.security_token.is_none()));
-        let temporary = of(&[
-            (ACCESS_KEY_ID, "id"),
-            (ACCESS_KEY_SECRET, "secret"),
-            (SECURITY_TOKEN, "token"),
-        ]);
-        assert!(temporary.is_ok_and(|credentials| credentials.security_token.is_some()));
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        assert_eq!(of(&[]).err(), Some(CredentialsError::NotConfigured));
-        let half = of(&[(ACCESS_KEY_ID, "id"), (ACCESS_KEY_SECRET, "")]);
-        assert_eq!(
-            half.err(),
-            Some(CredentialsError::Incomplete(ACCESS_KEY_SECRET))
-        );
+    fn empty_variables_are_not_set() {
+        let empty = [(ACCESS_KEY_ID, ""), (ACCESS_KEY_SECRET, "")];
+        assert!(!is_configured(&host(&empty, NONE)));
     }
 }

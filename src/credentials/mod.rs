@@ -1,48 +1,111 @@
-//! Whose cloud identity the operator uses.
+//! Whose cloud identity the operator uses, and how it comes by temporary credentials.
 //!
-//! One file a source. The first source that is configured is the source: if it fails, that is the error shown, never a quiet
-//! fall-through to another identity.
+//! One file a source. `chain` chooses the source, each source reads its configuration into a `method`, and that is carried
+//! out: by [`sts`], by the metadata service, by a URI or by a program. [`cache`] keeps what was issued, for the operator's
+//! own identity and for any other that a caller has a key for. Nothing here knows Kubernetes.
+//!
+//! The first source that is configured is *the* source: if it fails, that is the error shown, never a quiet fall-through to
+//! another identity.
 
+pub mod cache;
+mod chain;
 mod environment;
+mod error;
+mod file;
+mod host;
+mod http;
+mod issued;
+mod method;
+mod node_role;
+mod oidc;
+mod process;
+mod profile;
+pub mod sts;
+mod text;
+mod uri;
 
-use thiserror::Error;
+use std::sync::OnceLock;
 
-use crate::rds::credentials::Credentials;
+pub use chain::{Settings, SourceNameError};
+pub use error::{CredentialsError, Kind, SourceName};
+pub use host::Host;
+pub use issued::IssuedCredentials;
+pub use node_role::{MetadataEndpoint, MetadataEndpointError};
 
-pub use environment::Environment;
+use http::Http;
+use method::{Means, StsRegion};
+use sts::StsClient;
 
-/// A configured source of credentials.
-pub enum Source {
-    /// The AccessKey in the environment of this process.
-    Environment(Environment),
+use crate::rds::client::ClientError;
+use crate::rds::endpoint::Endpoint;
+
+/// The operator's own identity.
+pub struct OperatorCredentials {
+    host: Host,
+    settings: Settings,
+    http: Http,
+    sts: StsClient,
+    /// Chosen once: a file that vanishes later must not make another identity the operator's.
+    source: OnceLock<SourceName>,
 }
 
-/// Why there are no credentials. The texts go into conditions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum CredentialsError {
-    /// No source is configured.
-    #[error(
-        "the operator has no cloud credentials: set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET in its environment"
-    )]
-    NotConfigured,
-    /// One half of an AccessKey.
-    #[error("the operator's cloud credentials are incomplete: {0} is not set in its environment")]
-    Incomplete(&'static str),
-}
-
-impl Source {
-    /// The source that the environment configures. `variable` reads one variable.
-    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
-        Self::Environment(Environment::read(variable))
-    }
-
-    /// Credentials for the next request.
+impl OperatorCredentials {
+    /// The process must have installed rustls' default cryptographic provider before.
     ///
     /// # Errors
-    /// Where none can be had.
-    pub fn credentials(&self) -> Result<Credentials, CredentialsError> {
-        match self {
-            Self::Environment(environment) => environment.credentials(),
+    /// If there is no such provider, or no certificate authorities to trust.
+    pub fn new(host: Host, settings: Settings) -> Result<Self, ClientError> {
+        let http = Http::new()?;
+        Ok(Self {
+            host,
+            settings,
+            sts: StsClient::with(http.clone()),
+            http,
+            source: OnceLock::new(),
+        })
+    }
+
+    /// The source. While none is configured, each call looks again, since a file may be written after the start.
+    ///
+    /// # Errors
+    /// Where no source is configured, or not the one that is pinned.
+    pub fn source(&self) -> Result<SourceName, CredentialsError> {
+        if let Some(source) = self.source.get() {
+            return Ok(*source);
         }
+        let selected = chain::select(&self.host, &self.settings)?;
+        Ok(*self.source.get_or_init(|| selected))
+    }
+
+    /// Reads the source's configuration anew, and asks it for credentials.
+    ///
+    /// # Errors
+    /// See [`CredentialsError`].
+    pub async fn obtain(&self) -> Result<IssuedCredentials, CredentialsError> {
+        let origin = self.source()?;
+        let method = chain::method_of(origin, &self.host, &self.settings)?;
+        let means = Means {
+            host: &self.host,
+            settings: &self.settings,
+            http: &self.http,
+            sts: &self.sts,
+            origin,
+        };
+        means.obtain(method).await
+    }
+
+    /// The client of STS, for identities that are not the operator's own.
+    #[must_use]
+    pub fn sts(&self) -> &StsClient {
+        &self.sts
+    }
+
+    /// The endpoint at which the operator calls STS, for identities that are not its own.
+    ///
+    /// # Errors
+    /// Where `ALIBABA_CLOUD_STS_REGION` is no region; the error is in the name of `origin`.
+    pub fn sts_endpoint(&self, origin: SourceName) -> Result<Endpoint, CredentialsError> {
+        self.settings
+            .sts_endpoint(&self.host, origin, StsRegion::default())
     }
 }

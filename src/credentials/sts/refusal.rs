@@ -1,0 +1,210 @@
+//! What STS' error codes mean, and what to do about them.
+//!
+//! Sources: <https://help.aliyun.com/zh/ram/developer-reference/api-sts-2015-04-01-errorcodes>, the list of common errors of
+//! `AssumeRole` (<https://www.alibabacloud.com/help/doc-detail/42775.htm>), and the error codes that all APIs of the gateway
+//! share.
+
+use std::time::Duration;
+
+use super::super::error::{CredentialsError, Kind, SourceName};
+use crate::rds::identifier::{Code, OTHER, RequestId, Secrets};
+
+/// A part of a secret that is shorter tells nothing, and words as short as this are in many.
+const SHORTEST_PART: usize = 6;
+
+/// The failure that an answer with this code is. `status` and what the rate-limit headers say come with it.
+pub(super) fn refused(
+    origin: SourceName,
+    code: &str,
+    request_id: Option<&str>,
+    (status, time_left): (u16, Option<Duration>),
+    secrets: &Secrets<'_>,
+) -> CredentialsError {
+    let (kind, explanation) = meaning(code, status);
+    // A long token can hold a part that looks like an identifier.
+    let is_part = |text: &str| {
+        text.len() >= SHORTEST_PART && secrets.0.iter().any(|secret| secret.contains(text))
+    };
+    let shown = Some(Code::new(code, secrets))
+        .filter(|shown| shown.as_str() != OTHER && !is_part(shown.as_str()));
+    let request_id = request_id
+        .and_then(|text| RequestId::new(text, secrets))
+        .filter(|id| !is_part(id.as_str()));
+    CredentialsError::new(origin, kind, explanation).answered(
+        shown,
+        request_id,
+        time_left.filter(|_| kind == Kind::Throttled),
+    )
+}
+
+/// Codes decide, and the HTTP status only where a code is not known.
+fn meaning(code: &str, status: u16) -> (Kind, &'static str) {
+    const OIDC_TOKEN: &str = "AuthenticationFail.OIDCToken.";
+    match code {
+        "AuthenticationFail.NoPermission" => (
+            Kind::Denied,
+            "STS does not let this token assume the role; in RAM, register the cluster's OIDC provider, and let the role's trust policy name it together with the token's issuer, audience and ServiceAccount (oidc:iss, oidc:aud, oidc:sub)",
+        ),
+        "AuthenticationFail.OIDCToken.AudienceNotMatch" => (
+            Kind::Denied,
+            "the OIDC token is for another audience; ask for one with the audience sts.aliyuncs.com, and add that to the client IDs of the OIDC provider in RAM",
+        ),
+        "AuthenticationFail.OIDCToken.Expired" => (
+            Kind::Denied,
+            "the OIDC token has expired; check what renews it (the kubelet, for a projected volume) and the clock of the node",
+        ),
+        "AuthenticationFail.OIDCToken.HttpsUrlInvalid"
+        | "AuthenticationFail.OIDCToken.PublicKeyFingerprintMismatch" => (
+            Kind::Denied,
+            "STS does not trust the certificate of the OIDC issuer; correct the issuer's certificate, or the fingerprints of the OIDC provider in RAM",
+        ),
+        _ if code.starts_with(OIDC_TOKEN) => (
+            Kind::Denied,
+            "STS does not find the OIDC token valid; check that the OIDC provider in RAM is the one of the cluster that the token comes from",
+        ),
+        _ if code.starts_with("AuthenticationFail") => (
+            Kind::Denied,
+            "STS does not let this token assume the role; check the OIDC provider and the role's trust policy in RAM",
+        ),
+        "EntityNotExist.Role" => (
+            Kind::Denied,
+            "RAM has no such role; check the role's ARN (acs:ram::<account>:role/<name>), or create the role",
+        ),
+        _ if code.starts_with("EntityNotExist") => (
+            Kind::Denied,
+            "RAM knows no such role or OIDC provider; check both ARNs",
+        ),
+        _ if code.starts_with("NoPermission") || code.starts_with("Forbidden") => (
+            Kind::Denied,
+            "the AccessKey may not assume the role; it has to be of a RAM user or role, sts:AssumeRole has to be granted to that, and the role's trust policy has to name it",
+        ),
+        _ if code.starts_with("InvalidAccessKeyId") => (
+            Kind::Denied,
+            "the AccessKey that assumes the role does not exist or is disabled; replace it at its source",
+        ),
+        "SignatureDoesNotMatch" | "IncompleteSignature" => (
+            Kind::Denied,
+            "the secret of the AccessKey that assumes the role does not belong to its ID; correct it at its source",
+        ),
+        "MissingSecurityToken" => (
+            Kind::Denied,
+            "the AccessKey that assumes the role is a temporary one and has no security token; add it at its source",
+        ),
+        _ if code.starts_with("InvalidSecurityToken") => (
+            Kind::Denied,
+            "the security token of the AccessKey that assumes the role has expired, or is of another one; renew it at its source",
+        ),
+        _ if code.starts_with("InvalidTimeStamp") => (
+            Kind::ClockSkew,
+            "the clock of the operator's node is more than 15 minutes off; correct it (NTP)",
+        ),
+        "InvalidParameter.DurationSeconds" => (
+            Kind::Misconfigured,
+            "the role does not allow credentials that live so long; lower expired_seconds of the profile, or raise the role's longest session in RAM",
+        ),
+        _ if code.starts_with("InvalidParameter") || code.starts_with("Missing") => (
+            Kind::Misconfigured,
+            "STS does not take what it was asked; check the ARNs of role and OIDC provider, the session name and the policy",
+        ),
+        "Rejected.Throttling" => THROTTLED,
+        _ if code.starts_with("Throttling") || status == 429 => THROTTLED,
+        "SignatureNonceUsed" | "ServiceUnavailable" | "InternalError" | "UnknownError" => FAULT,
+        _ if (500..600).contains(&status) => FAULT,
+        _ => (
+            Kind::Denied,
+            "STS refused with a code that is not known here; look it up in the list of STS' error codes",
+        ),
+    }
+}
+
+const THROTTLED: (Kind, &str) = (
+    Kind::Throttled,
+    "the cloud account makes more requests than STS allows; the operator waits and tries again",
+);
+
+const FAULT: (Kind, &str) = (
+    Kind::Transient,
+    "STS had a fault of its own; the operator tries again",
+);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    const ID: &str = "D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD";
+
+    #[rstest]
+    #[case("AuthenticationFail.NoPermission", 401, Kind::Denied, "trust policy")]
+    #[case(
+        "AuthenticationFail.OIDCToken.AudienceNotMatch",
+        401,
+        Kind::Denied,
+        "audience"
+    )]
+    #[case("AuthenticationFail.OIDCToken.Expired", 401, Kind::Denied, "expired")]
+    #[case(
+        "AuthenticationFail.OIDCToken.HttpsUrlInvalid",
+        401,
+        Kind::Denied,
+        "certificate"
+    )]
+    #[case(
+        "AuthenticationFail.OIDCToken.InvalidSignature",
+        401,
+        Kind::Denied,
+        "OIDC provider"
+    )]
+    #[case("AuthenticationFail.Other", 401, Kind::Denied, "trust policy")]
+    #[case("EntityNotExist.Role", 404, Kind::Denied, "no such role")]
+    #[case("EntityNotExist.OIDCProvider", 404, Kind::Denied, "both ARNs")]
+    #[case("NoPermission", 403, Kind::Denied, "sts:AssumeRole")]
+    #[case("Forbidden.RAM", 403, Kind::Denied, "sts:AssumeRole")]
+    #[case("InvalidAccessKeyId.NotFound", 404, Kind::Denied, "AccessKey")]
+    #[case("SignatureDoesNotMatch", 400, Kind::Denied, "does not belong")]
+    #[case("MissingSecurityToken", 400, Kind::Denied, "security token")]
+    #[case("InvalidSecurityToken.Expired", 400, Kind::Denied, "security token")]
+    #[case("InvalidTimeStamp.Expired", 400, Kind::ClockSkew, "clock")]
+    #[case(
+        "InvalidParameter.DurationSeconds",
+        400,
+        Kind::Misconfigured,
+        "expired_seconds"
+    )]
+    #[case("InvalidParameter.RoleArn", 400, Kind::Misconfigured, "ARNs")]
+    #[case("MissingRoleArn", 400, Kind::Misconfigured, "ARNs")]
+    #[case("Throttling.User", 400, Kind::Throttled, "more requests")]
+    #[case("Rejected.Throttling", 400, Kind::Throttled, "more requests")]
+    #[case("TooMany", 429, Kind::Throttled, "more requests")]
+    #[case("InternalError", 500, Kind::Transient, "tries again")]
+    #[case("SignatureNonceUsed", 400, Kind::Transient, "tries again")]
+    #[case("Odd", 502, Kind::Transient, "tries again")]
+    #[case("Odd", 400, Kind::Denied, "not known here")]
+    fn codes(#[case] code: &str, #[case] status: u16, #[case] kind: Kind, #[case] says: &str) {
+        let answer = (status, Some(Duration::from_secs(2)));
+        let error = refused(SourceName::Oidc, code, Some(ID), answer, &Secrets(&[]));
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(says), "{error}");
+        assert_eq!(error.code().map(Code::as_str), Some(code));
+        assert_eq!(error.request_id().map(RequestId::as_str), Some(ID));
+        assert_eq!(error.retry_after().is_some(), kind == Kind::Throttled);
+    }
+
+    proptest! {
+        #[test]
+        fn no_part_of_a_secret_is_shown(
+            secret in "[A-Za-z0-9._-]{40,400}",
+            from in 0_usize..30,
+            length in 6_usize..64,
+            status in 200_u16..600,
+        ) {
+            let part = &secret[from..(from + length).min(secret.len())];
+            let secrets = [secret.as_str()];
+            let error = refused(SourceName::Oidc, part, Some(part), (status, None), &Secrets(&secrets));
+            let told = format!("{error} {error:?}");
+            prop_assert!(!told.contains(part));
+        }
+    }
+}
