@@ -61,8 +61,12 @@ impl Testbed {
     /// When any of it fails.
     pub async fn start(binary: impl AsRef<Path>) -> Result<Self> {
         let bed = Self::start_bare(binary).await?;
-        install::install_crd(&bed.client).await?;
-        install::install_rbac(&bed.client).await?;
+        tokio::try_join!(
+            install::install_crd(&bed.client),
+            install::install_rbac(&bed.client),
+            install::install_user_roles(&bed.client),
+            install::install_admission(&bed.client),
+        )?;
         bed.create_namespace(NAMESPACE).await?;
         Ok(bed)
     }

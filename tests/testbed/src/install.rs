@@ -1,21 +1,22 @@
-//! Installs the operator as a user does: the definition and the rights that are kept in the repository.
+//! Installs the operator as a user does: the definition, the rights and the policies that are kept in the repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{GroupVersionKind, TypeMeta};
 use kube::discovery::{Scope, pinned_kind};
 use kube::runtime::wait::{await_condition, conditions::is_crd_established};
 use kube::{Client, ResourceExt as _};
 use serde::Deserialize as _;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use crate::operator::PATIENCE;
+use crate::operator::{PATIENCE, POLL};
 
 /// The namespace and the name that `deploy/` installs under.
 pub const OPERATOR: &str = "rds-password-operator";
@@ -26,6 +27,16 @@ const CRD_NAME: &str = "databaseaccountpasswords.rds.password-operator.dev";
 
 /// The rights of the operator's ServiceAccount.
 pub const RBAC_FILE: &str = "deploy/rbac.yaml";
+
+/// What the built-in roles take in.
+pub const USER_ROLES_FILE: &str = "deploy/user-roles.yaml";
+
+/// The admission policies.
+pub const ADMISSION_FILE: &str = "deploy/admission.yaml";
+
+/// An admission policy of the testbed alone, and the one object that it refuses.
+const CANARY: &str = "testbed-canary";
+const CANARY_DENIED: &str = "ValidatingAdmissionPolicy 'testbed-canary'";
 
 /// A file of the repository.
 #[must_use]
@@ -57,6 +68,86 @@ pub async fn install_rbac(client: &Client) -> Result<()> {
     apply_file(client, &repository_file(RBAC_FILE)).await
 }
 
+/// Applies what users get to do with resources. No controller runs that would add it to the built-in roles.
+///
+/// # Errors
+/// When the API server refuses it.
+pub async fn install_user_roles(client: &Client) -> Result<()> {
+    apply_file(client, &repository_file(USER_ROLES_FILE)).await
+}
+
+/// Applies the admission policies and waits until they are in force.
+///
+/// # Errors
+/// When the API server refuses them.
+pub async fn install_admission(client: &Client) -> Result<()> {
+    apply_file(client, &repository_file(ADMISSION_FILE)).await?;
+    wait_until_policies_are_in_force(client).await
+}
+
+/// Waits until the policies that have been applied are in force.
+///
+/// The API server says nothing of that. It looks about once a second whether its watches have brought changes, and takes
+/// all of them up together. So a policy that is created last, and refuses something, shows that those before it are in force.
+async fn wait_until_policies_are_in_force(client: &Client) -> Result<()> {
+    let canary = |kind: &str, spec: Value| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": kind,
+            "metadata": { "name": CANARY },
+            "spec": spec,
+        })
+    };
+    let policy = canary(
+        "ValidatingAdmissionPolicy",
+        json!({
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": [""],
+                "apiVersions": ["v1"],
+                "resources": ["configmaps"],
+                "operations": ["CREATE"],
+            }] },
+            "validations": [{ "expression": format!("object.metadata.name != '{CANARY}'") }],
+        }),
+    );
+    let binding = canary(
+        "ValidatingAdmissionPolicyBinding",
+        json!({ "policyName": CANARY, "validationActions": ["Deny"] }),
+    );
+    let canaries: Vec<DynamicObject> = [policy, binding]
+        .into_iter()
+        .map(serde_json::from_value)
+        .collect::<Result<_, _>>()?;
+    for object in &canaries {
+        apply(client, object).await?;
+    }
+    let config_maps = Api::<ConfigMap>::default_namespaced(client.clone());
+    let mut refused = ConfigMap::default();
+    refused.metadata.name = Some(CANARY.to_owned());
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = config_maps.create(&dry_run, &refused).await;
+        match &answer {
+            Err(kube::Error::Api(status)) if status.message.contains(CANARY_DENIED) => break,
+            _ => ensure!(
+                Instant::now() < deadline,
+                "the policies are not in force; the answer is {answer:?}"
+            ),
+        }
+        sleep(POLL).await;
+    }
+    for object in canaries.iter().rev() {
+        let api = api_of(client, object).await?;
+        api.delete(&object.name_any(), &DeleteParams::default())
+            .await?;
+    }
+    Ok(())
+}
+
 /// Applies all objects of a file, as `kubectl apply --server-side` does.
 ///
 /// # Errors
@@ -73,33 +164,36 @@ pub async fn apply_file(client: &Client, path: &Path) -> Result<()> {
 }
 
 async fn apply(client: &Client, object: &DynamicObject) -> Result<()> {
+    let parameters = PatchParams::apply("testbed").force();
+    let api = api_of(client, object).await?;
+    api.patch(&object.name_any(), &parameters, &Patch::Apply(object))
+        .await?;
+    Ok(())
+}
+
+/// The collection that an object belongs to.
+async fn api_of(client: &Client, object: &DynamicObject) -> Result<Api<DynamicObject>> {
     let types: TypeMeta = object.types.clone().context("an object without kind")?;
     let kind = GroupVersionKind::try_from(&types)?;
     let (resource, capabilities) = pinned_kind(client, &kind).await?;
-    let api: Api<DynamicObject> = match (capabilities.scope, object.namespace()) {
+    Ok(match (capabilities.scope, object.namespace()) {
         (Scope::Namespaced, namespace) => Api::namespaced_with(
             client.clone(),
             namespace.as_deref().unwrap_or("default"),
             &resource,
         ),
         (Scope::Cluster, _) => Api::all_with(client.clone(), &resource),
-    };
-    let parameters = PatchParams::apply("testbed").force();
-    api.patch(&object.name_any(), &parameters, &Patch::Apply(object))
-        .await?;
-    Ok(())
+    })
 }
 
-/// Writes a kubeconfig for a ServiceAccount, with a token that the API server issues.
+/// Has the API server issue a token of a ServiceAccount, for the API server itself.
 ///
 /// # Errors
-/// When there is no token, or the file cannot be written.
-pub async fn write_kubeconfig(
+/// When it does not.
+pub async fn issue_token(
     client: &Client,
     (namespace, service_account): (&str, &str),
-    (server, certificate_authority): (&str, Option<&Path>),
-    path: &Path,
-) -> Result<()> {
+) -> Result<String> {
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
     let request = TokenRequest {
         spec: TokenRequestSpec {
@@ -111,10 +205,22 @@ pub async fn write_kubeconfig(
     let issued = accounts
         .create_token_request(service_account, &PostParams::default(), &request)
         .await?;
-    let token = issued
-        .status
-        .context("a token request without a token")?
-        .token;
+    let status = issued.status.context("a token request without a token")?;
+    Ok(status.token)
+}
+
+/// Writes a kubeconfig for a ServiceAccount, with a token that the API server issues.
+///
+/// # Errors
+/// When there is no token, or the file cannot be written.
+pub async fn write_kubeconfig(
+    client: &Client,
+    identity: (&str, &str),
+    (server, certificate_authority): (&str, Option<&Path>),
+    path: &Path,
+) -> Result<()> {
+    let (namespace, _) = identity;
+    let token = issue_token(client, identity).await?;
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",

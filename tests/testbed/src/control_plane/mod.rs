@@ -12,6 +12,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
     net::TcpSocket,
@@ -95,6 +96,30 @@ impl ControlPlane {
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// A client that acts as another user. Its rights are those of that user, not the administrator's.
+    ///
+    /// # Errors
+    ///
+    /// When the names do not fit into a header.
+    pub async fn client_as(&self, user: &str, groups: &[&str]) -> Result<Client> {
+        let mut config = client_config(&self.configuration, true).await?;
+        config.auth_info.impersonate = Some(user.to_owned());
+        let groups = groups.iter().map(|&group| group.to_owned());
+        config.auth_info.impersonate_groups = Some(groups.collect());
+        Ok(Client::try_from(config)?)
+    }
+
+    /// A client that a token authenticates.
+    ///
+    /// # Errors
+    ///
+    /// When the token does not fit into a header.
+    pub async fn client_with_token(&self, token: &str) -> Result<Client> {
+        let mut config = client_config(&self.configuration, true).await?;
+        config.auth_info = serde_json::from_value(json!({ "token": token }))?;
+        Ok(Client::try_from(config)?)
     }
 
     /// The API server's audit log: one JSON object a line for each request that was answered, a
