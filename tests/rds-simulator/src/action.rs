@@ -15,13 +15,23 @@ pub enum Action {
     AssumeRole,
     /// STS' `AssumeRoleWithOIDC`
     AssumeRoleWithOidc,
+    /// A token of the metadata service: `PUT /latest/api/token`
+    GetMetadataToken,
+    /// The name of the instance's role: `GET /latest/meta-data/ram/security-credentials/`
+    GetMetadataRoleName,
+    /// A key of the instance's role: `GET /latest/meta-data/ram/security-credentials/<role>`
+    GetMetadataCredentials,
+    /// A key from a credentials URI
+    GetCredentialsUri,
 }
 
-/// An API, told apart from others by its version.
+/// Whose an action is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Service {
     Rds,
     Sts,
+    Metadata,
+    CredentialsUri,
 }
 
 impl Service {
@@ -34,33 +44,31 @@ impl Service {
         }
     }
 
-    /// The service's name in RAM policies, such as `rds` in `rds:DescribeAccounts`.
-    pub(crate) fn ram_name(self) -> &'static str {
+    /// The product that an API is of, if it is an API; in lower case as RAM policies have it, as in
+    /// `rds:DescribeAccounts`.
+    pub(crate) fn product(self) -> Option<&'static str> {
         match self {
-            Self::Rds => "rds",
-            Self::Sts => "sts",
-        }
-    }
-
-    /// The service's name in the API's own links.
-    pub(crate) fn product(self) -> &'static str {
-        match self {
-            Self::Rds => "Rds",
-            Self::Sts => "Sts",
+            Self::Rds => Some("Rds"),
+            Self::Sts => Some("Sts"),
+            Self::Metadata | Self::CredentialsUri => None,
         }
     }
 }
 
 impl Action {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 9] = [
         Self::ResetAccountPassword,
         Self::DescribeDBInstanceAttribute,
         Self::DescribeAccounts,
         Self::AssumeRole,
         Self::AssumeRoleWithOidc,
+        Self::GetMetadataToken,
+        Self::GetMetadataRoleName,
+        Self::GetMetadataCredentials,
+        Self::GetCredentialsUri,
     ];
 
-    /// The API's name of it.
+    /// The API's name of it, or the variant's where there is no API.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -69,6 +77,10 @@ impl Action {
             Self::DescribeAccounts => "DescribeAccounts",
             Self::AssumeRole => "AssumeRole",
             Self::AssumeRoleWithOidc => "AssumeRoleWithOIDC",
+            Self::GetMetadataToken => "GetMetadataToken",
+            Self::GetMetadataRoleName => "GetMetadataRoleName",
+            Self::GetMetadataCredentials => "GetMetadataCredentials",
+            Self::GetCredentialsUri => "GetCredentialsUri",
         }
     }
 
@@ -78,6 +90,10 @@ impl Action {
             | Self::DescribeDBInstanceAttribute
             | Self::DescribeAccounts => Service::Rds,
             Self::AssumeRole | Self::AssumeRoleWithOidc => Service::Sts,
+            Self::GetMetadataToken | Self::GetMetadataRoleName | Self::GetMetadataCredentials => {
+                Service::Metadata
+            }
+            Self::GetCredentialsUri => Service::CredentialsUri,
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    pub(crate) fn content_type(self) -> &'static str {
+    fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json;charset=utf-8",
             Self::Xml => "text/xml;charset=utf-8",
@@ -70,9 +70,18 @@ pub(crate) struct Answer {
     /// The error code, if it is an error.
     pub(crate) code: Option<String>,
     headers: Vec<(&'static str, String)>,
-    /// XML's root element.
-    root: String,
-    fields: Fields,
+    content: Content,
+}
+
+/// What is in the body.
+#[derive(Debug, Clone, PartialEq)]
+enum Content {
+    Fields {
+        /// XML's root element.
+        root: String,
+        fields: Fields,
+    },
+    Text(String),
 }
 
 impl Answer {
@@ -83,13 +92,41 @@ impl Answer {
             status: 200,
             code: None,
             headers: vec![("x-acs-request-id", request_id.to_owned())],
-            root: format!("{action}Response"),
-            fields,
+            content: Content::Fields {
+                root: format!("{action}Response"),
+                fields,
+            },
+        }
+    }
+
+    /// A success with nothing but these members, as services give that are no APIs.
+    pub(crate) fn bare(fields: Fields) -> Self {
+        Self {
+            status: 200,
+            code: None,
+            headers: Vec::new(),
+            content: Content::Fields {
+                root: "Response".to_owned(),
+                fields,
+            },
+        }
+    }
+
+    /// Plain text; `code` if it is an error.
+    pub(crate) fn text(status: u16, code: Option<String>, text: String) -> Self {
+        Self {
+            status,
+            code,
+            headers: Vec::new(),
+            content: Content::Text(text),
         }
     }
 
     /// An error of a service, as sent to a client that called `host`.
     pub(crate) fn error(error: ApiError, service: Service, request_id: &str, host: &str) -> Self {
+        let Some(product) = service.product() else {
+            return Self::text(error.status, Some(error.code), error.message);
+        };
         let mut fields = Fields::new();
         fields.insert("RequestId".to_owned(), request_id.into());
         fields.insert("HostId".to_owned(), host.into());
@@ -98,9 +135,8 @@ impl Answer {
         fields.insert(
             "Recommend".to_owned(),
             format!(
-                "https://api.aliyun.com/troubleshoot?q={}&product={}&requestId={request_id}",
+                "https://api.aliyun.com/troubleshoot?q={}&product={product}&requestId={request_id}",
                 error.code,
-                service.product(),
             )
             .into(),
         );
@@ -113,8 +149,10 @@ impl Answer {
             status: error.status,
             code: Some(error.code),
             headers,
-            root: "Error".to_owned(),
-            fields,
+            content: Content::Fields {
+                root: "Error".to_owned(),
+                fields,
+            },
         }
     }
 
@@ -123,13 +161,23 @@ impl Answer {
         &self.headers
     }
 
+    pub(crate) fn content_type(&self, format: Format) -> &'static str {
+        match self.content {
+            Content::Fields { .. } => format.content_type(),
+            Content::Text(_) => "text/plain;charset=utf-8",
+        }
+    }
+
     /// The body's text.
     pub(crate) fn body(&self, format: Format) -> String {
-        match format {
-            Format::Json => Value::Object(self.fields.clone()).to_string(),
-            Format::Xml => {
+        match (&self.content, format) {
+            (Content::Text(text), _) => text.clone(),
+            (Content::Fields { fields, .. }, Format::Json) => {
+                Value::Object(fields.clone()).to_string()
+            }
+            (Content::Fields { root, fields }, Format::Xml) => {
                 let mut text = String::from("<?xml version='1.0' encoding='UTF-8'?>");
-                write_element(&mut text, &self.root, &Value::Object(self.fields.clone()));
+                write_element(&mut text, root, &Value::Object(fields.clone()));
                 text
             }
         }

@@ -95,6 +95,9 @@ pub(crate) enum Kind {
     EchoPassword {
         status: u16,
     },
+    EchoToken {
+        status: u16,
+    },
     Close,
     Hang,
     Garbage {
@@ -137,6 +140,12 @@ impl Fault {
     #[must_use]
     pub fn echo_password(status: u16) -> Self {
         Self::new(Kind::EchoPassword { status })
+    }
+
+    /// An error answer whose `Message` contains the token that was sent: the OIDC token, or else the security token.
+    #[must_use]
+    pub fn echo_token(status: u16) -> Self {
+        Self::new(Kind::EchoToken { status })
     }
 
     /// The TCP connection is closed without an answer.

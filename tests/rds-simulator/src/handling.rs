@@ -8,12 +8,13 @@ use tokio::sync::oneshot;
 use crate::{
     action::Service,
     answer::{Answer, ApiError, Format},
+    endpoint::Endpoint,
     fault::{Fault, FaultId, Kind, Point},
     journal::Outcome,
     request::{HttpRequest, ParsedRequest},
     shared::Shared,
-    state::{self, Admitted},
     wire::WireAnswer,
+    work::{self, Admitted},
 };
 
 /// The client's presence: it ends with the connection, and nothing is ever sent.
@@ -22,6 +23,7 @@ pub(crate) type Client = oneshot::Receiver<Infallible>;
 /// The way of one request. `None` closes the connection.
 pub(crate) async fn handle(
     request: HttpRequest,
+    endpoint: &Endpoint,
     shared: &Shared,
     mut client: Client,
 ) -> Option<WireAnswer> {
@@ -30,18 +32,28 @@ pub(crate) async fn handle(
     let (number, admitted) = shared.update(|state| {
         let now = Timestamp::now();
         let number = state.journal.begin(now, &request, &request_id);
-        let role = request
+        let action = endpoint.action(&request);
+        state
+            .secrets
+            .extend(request.parameter("OIDCToken").map(str::to_owned));
+        let key_role = request
             .access_key_id()
             .and_then(|id| state.access_keys.role_of(id))
             .map(str::to_owned);
-        state
-            .journal
-            .note(number, |call| call.role = call.role.take().or(role));
-        (number, state::admit(state, now, &request))
+        let admitted = endpoint.admit(state, now, &request);
+        let given_role = || admitted.as_ref().ok()?.role.clone();
+        state.journal.note(number, |call| {
+            if let Some(action) = action {
+                action.name().clone_into(&mut call.action);
+            }
+            call.role = call.role.take().or(key_role).or_else(given_role);
+        });
+        (number, admitted)
     });
     let way = Way {
         shared,
-        format: request.format().unwrap_or(Format::Xml),
+        service: endpoint.service(&request),
+        format: endpoint.format(&request),
         request: &request,
         number,
         request_id: &request_id,
@@ -75,6 +87,7 @@ pub(crate) async fn handle(
 /// What is known of a request on its way.
 struct Way<'a> {
     shared: &'a Shared,
+    service: Service,
     format: Format,
     request: &'a ParsedRequest,
     number: u64,
@@ -97,7 +110,7 @@ impl Way<'_> {
             return answer;
         }
         let performed = self.shared.update(|state| {
-            state::perform(
+            work::perform(
                 state,
                 Timestamp::now(),
                 admitted,
@@ -155,6 +168,19 @@ impl Way<'_> {
                     message,
                 ))))
             }
+            Kind::EchoToken { status } => {
+                let token = self
+                    .request
+                    .parameter("OIDCToken")
+                    .or_else(|| self.request.security_token())
+                    .unwrap_or_default();
+                let message = format!("The token '{token}' was rejected.");
+                Strike::Instead(Some(self.error(ApiError::new(
+                    status,
+                    "TokenRejected",
+                    message,
+                ))))
+            }
             Kind::Close => Strike::Instead(None),
             Kind::Hang => {
                 tokio::select! {
@@ -182,17 +208,9 @@ impl Way<'_> {
         }
     }
 
-    /// The service that answers errors; RDS where none was named.
-    fn service(&self) -> Service {
-        self.request
-            .version()
-            .and_then(Service::of_version)
-            .unwrap_or(Service::Rds)
-    }
-
     fn error(&self, error: ApiError) -> WireAnswer {
         WireAnswer::new(
-            &Answer::error(error, self.service(), self.request_id, self.request.host()),
+            &Answer::error(error, self.service, self.request_id, self.request.host()),
             self.format,
         )
     }

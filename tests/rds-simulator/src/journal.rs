@@ -28,7 +28,8 @@ pub struct Call {
     pub instance: Option<String>,
     /// `AccountName`
     pub account: Option<String>,
-    /// ARN of the role that is asked for, or else of the role whose key the call says it is signed with.
+    /// ARN of the role that is asked for, or else of the role whose key the call says it is signed with, or else
+    /// of the role whose key or name is given out.
     pub role: Option<String>,
     /// `RoleSessionName`
     pub role_session_name: Option<String>,

@@ -70,18 +70,44 @@
 //! # }
 //! ```
 //!
+//! Other sources of keys are servers of their own, on ports of their own; their requests are in the same journal, and
+//! faults concern them by [`Action`] as well:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # use rds_simulator::{Action, CredentialsUri, Fault, MetadataService, RdsSimulator, Role};
+//! # let rds = RdsSimulator::start().await?;
+//! let role = "acs:ram::1000000000000001:role/node";
+//! rds.add_role(Role::new(role));
+//! let metadata = rds.start_metadata_service(MetadataService::of_role(role).v2_only()).await?;
+//! println!("instead of http://100.100.100.200: {}", metadata.url());
+//! let uri = rds.start_credentials_uri(CredentialsUri::of_role(role)).await?;
+//! println!("ALIBABA_CLOUD_CREDENTIALS_URI={}", uri.url());
+//! rds.add_fault(Fault::hang().on(Action::GetMetadataToken));
+//! rds.add_fault(Fault::garbage(200, "text/html", "<html>").on(Action::GetCredentialsUri));
+//! // What must not be found in any log.
+//! let canaries = rds.tokens_and_secrets();
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # How it is built
 //!
-//! The way of a request: `server` (HTTP) → `request` (taken apart) → `state` (admitted: `ram`, `signature`, nonce,
-//! `throttle`, and for `sts` the token) → `fault` → `rds` or `sts` (carried out) → `answer` (JSON or XML) → `wire` (HTTP again), with each step in the
-//! `journal`; `handling` takes it along. Time and chance come in there: what decides is pure.
+//! The way of a request: `server` (HTTP) → `request` (taken apart) → `endpoint` (by port) → `admission` (`ram`, `signature`,
+//! nonce, `throttle`, and for `sts` the token), or `metadata` or `credentials_uri` → `fault` → `work` (carried out, by `rds`
+//! or `sts`) → `answer` (JSON, XML or text) → `wire` (HTTP again), with each step in the `journal`; `handling` takes it along.
+//! Time and chance come in there: what decides is pure.
 
 mod action;
+mod admission;
 mod answer;
+mod credentials_uri;
+mod endpoint;
 mod fault;
 mod handles;
 mod handling;
 mod journal;
+mod metadata;
 mod parameters;
 mod ram;
 mod rds;
@@ -96,12 +122,16 @@ mod sts;
 mod throttle;
 mod timeline;
 mod wire;
+mod work;
 
 pub use action::Action;
+pub use credentials_uri::CredentialsUri;
+pub use endpoint::CredentialsEndpoint;
 pub use fault::{Fault, FaultId, Target};
 pub use handles::{Journal, Pause, WaitTimeout};
 pub use jiff::{SignedDuration, Timestamp};
 pub use journal::{Call, Outcome};
+pub use metadata::MetadataService;
 pub use ram::{
     access_key::AccessKey,
     denial::DenialCode,

@@ -1,11 +1,13 @@
 //! The simulator as a program, for people who point an SDK at it.
 
-use std::{net::SocketAddr, process::ExitCode, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
 
 use clap::Parser;
-use rds_simulator::{AccessKey, Account, Call, Instance, Outcome, RdsSimulator, Timestamp};
+use rds_simulator::{
+    AccessKey, Account, Call, Instance, OidcProvider, Outcome, RdsSimulator, Role, Timestamp,
+};
 
-/// Simulates the RDS API of Alibaba Cloud over plain HTTP.
+/// Simulates the RDS API of Alibaba Cloud, and STS, over plain HTTP.
 ///
 /// Prints its URL, and then a line for each call.
 #[derive(Parser)]
@@ -23,6 +25,46 @@ struct Arguments {
     /// A running instance with an account, as ID:ACCOUNT:PASSWORD. Repeatable, also with the same instance.
     #[arg(long = "instance", value_name = "ID:ACCOUNT:PASSWORD", required = true)]
     accounts: Vec<AccountArgument>,
+    /// A role that the access keys may assume, as acs:ram::1000000000000001:role/NAME. Repeatable.
+    #[arg(long = "role", value_name = "ARN")]
+    roles: Vec<String>,
+    /// A role for tokens of one subject of an OIDC issuer, as ROLE_ARN,PROVIDER_ARN,ISSUER,SUBJECT,JWKS_FILE; the file is
+    /// what the issuer has as its key set, kube-apiserver at /openid/v1/jwks. Repeatable.
+    #[arg(
+        long = "oidc-role",
+        value_name = "ROLE_ARN,PROVIDER_ARN,ISSUER,SUBJECT,JWKS_FILE"
+    )]
+    oidc_roles: Vec<OidcRoleArgument>,
+}
+
+#[derive(Clone)]
+struct OidcRoleArgument {
+    role: String,
+    provider: String,
+    issuer: String,
+    subject: String,
+    keys: PathBuf,
+}
+
+impl FromStr for OidcRoleArgument {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The file comes last, since its path may contain commas.
+        let parts: Vec<_> = text.splitn(5, ',').collect();
+        let [role, provider, issuer, subject, keys] = parts[..] else {
+            return Err(
+                "a role for tokens is given as ROLE_ARN,PROVIDER_ARN,ISSUER,SUBJECT,JWKS_FILE",
+            );
+        };
+        Ok(Self {
+            role: role.to_owned(),
+            provider: provider.to_owned(),
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+            keys: keys.into(),
+        })
+    }
 }
 
 #[derive(Clone)]
@@ -107,6 +149,27 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             simulator.add_instance(Instance::new(argument.instance).account(account));
         }
     }
+    for role in arguments.roles {
+        simulator.add_role(Role::new(role).trusts_account("1000000000000001"));
+    }
+    for argument in arguments.oidc_roles {
+        let OidcRoleArgument {
+            role,
+            provider,
+            issuer,
+            subject,
+            keys,
+        } = argument;
+        let keys = std::fs::read_to_string(&keys)
+            .map_err(|error| format!("cannot read {}: {error}", keys.display()))?;
+        simulator.add_oidc_provider(OidcProvider::new(&provider, &issuer, &keys)?);
+        simulator.add_role(Role::new(role).trusts_oidc(
+            provider,
+            issuer,
+            "sts.aliyuncs.com",
+            subject,
+        ));
+    }
     print(&simulator.url());
     tokio::select! {
         () = print_calls(&simulator) => Ok(()),
@@ -147,12 +210,14 @@ fn line(call: &Call) -> String {
         .map_or_else(|| "-".to_owned(), |status| status.to_string());
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     format!(
-        "{} {} {} {:?} key={} instance={} account={} {:?} {status} code={} request={} effect={} password-in-url={}",
+        "{} {} {} {:?} key={} role={} subject={} instance={} account={} {:?} {status} code={} request={} effect={} password-in-url={}",
         call.arrived,
         call.http_method,
         call.action,
         call.signature,
         or_dash(&call.access_key_id),
+        or_dash(&call.role),
+        or_dash(&call.subject),
         or_dash(&call.instance),
         or_dash(&call.account),
         call.outcome,

@@ -1,8 +1,8 @@
-//! A password that does not print itself.
+//! A password, or another secret, that does not print itself.
 
 use std::fmt;
 
-/// A password that a client sent or an account has.
+/// A password that a client sent or an account has; also a token or an access key's secret.
 ///
 /// Neither `Debug` nor `Display` shows it, so that a failed assertion or a printed journal leaks nothing; tests that
 /// compare use [`Password::expose`] or compare with a `&str`.

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::{
+    endpoint::Endpoint,
     handling,
     request::HttpRequest,
     shared::Shared,
@@ -24,7 +25,13 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 pub(crate) type Stop = watch::Receiver<()>;
 
 /// Accepts connections until stopped.
-pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: Stop) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    endpoint: Endpoint,
+    shared: Arc<Shared>,
+    stop: Stop,
+) {
+    let endpoint = Arc::new(endpoint);
     let accept = async {
         loop {
             // Accepting fails for a connection that is gone already, or while file descriptors are short.
@@ -32,7 +39,12 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: Stop
                 Ok((stream, _)) => {
                     tokio::spawn(until_stopped(
                         stop.clone(),
-                        connection(stream, Arc::clone(&shared), stop.clone()),
+                        connection(
+                            stream,
+                            Arc::clone(&endpoint),
+                            Arc::clone(&shared),
+                            stop.clone(),
+                        ),
                     ));
                 }
                 Err(_) => tokio::task::yield_now().await,
@@ -50,9 +62,15 @@ async fn until_stopped<T>(mut stop: Stop, work: impl Future<Output = T>) -> Opti
     }
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>, stop: Stop) {
-    let service =
-        service_fn(move |request| answer_http(request, Arc::clone(&shared), stop.clone()));
+async fn connection(stream: TcpStream, endpoint: Arc<Endpoint>, shared: Arc<Shared>, stop: Stop) {
+    let service = service_fn(move |request| {
+        answer_http(
+            request,
+            Arc::clone(&endpoint),
+            Arc::clone(&shared),
+            stop.clone(),
+        )
+    });
     // An error is a client that is gone, or a connection that was cut on purpose.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -61,6 +79,7 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, stop: Stop) {
 
 async fn answer_http(
     request: Request<Incoming>,
+    endpoint: Arc<Endpoint>,
     shared: Arc<Shared>,
     stop: Stop,
 ) -> Result<Response<AnswerBody>, ConnectionCut> {
@@ -81,7 +100,7 @@ async fn answer_http(
     // Hyper drops this function then, and `_present` with it.
     let (_present, client) = oneshot::channel();
     let work = tokio::spawn(until_stopped(stop, async move {
-        handling::handle(request, &shared, client).await
+        handling::handle(request, &endpoint, &shared, client).await
     }));
     match work.await {
         Ok(Some(Some(response))) => response.into_http(),

@@ -11,8 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
+    credentials_uri::{self, CredentialsUri},
+    endpoint::{CredentialsEndpoint, Endpoint},
     fault::{Fault, FaultId, Point, Target},
     handles::{Journal, Pause},
+    metadata::MetadataService,
     ram::{access_key::AccessKey, oidc_provider::OidcProvider, role::Role},
     rds::instance::{Account, Instance},
     secret::Password,
@@ -61,12 +64,61 @@ impl RdsSimulator {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new());
         let (stop, stopped) = watch::channel(());
-        tokio::spawn(server::serve(listener, Arc::clone(&shared), stopped));
+        tokio::spawn(server::serve(
+            listener,
+            Endpoint::Apis,
+            Arc::clone(&shared),
+            stopped,
+        ));
         Ok(Self {
             address,
             shared,
             _stop: stop,
         })
+    }
+
+    /// Starts an ECS instance's metadata service on a free port of 127.0.0.1. Its role is one of [`RdsSimulator::add_role`].
+    ///
+    /// Requests are in the journal, faults and pauses concern them, by `Action`.
+    ///
+    /// # Errors
+    /// If no port can be opened.
+    pub async fn start_metadata_service(
+        &self,
+        service: MetadataService,
+    ) -> io::Result<CredentialsEndpoint> {
+        self.start_endpoint(Endpoint::Metadata(service), "").await
+    }
+
+    /// Starts a server for a credentials URI on a free port of 127.0.0.1. Its role is one of [`RdsSimulator::add_role`].
+    ///
+    /// Requests are in the journal, faults and pauses concern them, by `Action`.
+    ///
+    /// # Errors
+    /// If no port can be opened.
+    pub async fn start_credentials_uri(
+        &self,
+        uri: CredentialsUri,
+    ) -> io::Result<CredentialsEndpoint> {
+        self.start_endpoint(Endpoint::CredentialsUri(uri), credentials_uri::PATH)
+            .await
+    }
+
+    async fn start_endpoint(
+        &self,
+        endpoint: Endpoint,
+        path: &'static str,
+    ) -> io::Result<CredentialsEndpoint> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(());
+        tokio::spawn(server::serve(
+            listener,
+            endpoint,
+            Arc::clone(&self.shared),
+            stopped,
+        ));
+        Ok(CredentialsEndpoint::new(address, path, stop))
     }
 
     /// Where it listens.
@@ -126,6 +178,14 @@ impl RdsSimulator {
             let cloud_time = state.cloud_time(Timestamp::now());
             state.access_keys.expire_issued(cloud_time);
         });
+    }
+
+    /// Every secret of a temporary key and every token of any kind that was given out or sent so far, to search logs,
+    /// objects and metrics for.
+    #[must_use]
+    pub fn tokens_and_secrets(&self) -> Vec<Password> {
+        self.shared
+            .read(|state| state.secrets.iter().map(Password::new).collect())
     }
 
     /// Adds an instance, or replaces the one with its id, accounts included. Its timelines begin now.

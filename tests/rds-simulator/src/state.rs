@@ -1,30 +1,26 @@
-//! All that the simulator knows, and the pure part of handling a request: everything but HTTP, time and chance.
+//! All that the simulator knows.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 
 use crate::{
-    action::{Action, Service},
-    answer::{Answer, ApiError},
-    fault::{Faults, Features},
+    fault::Faults,
     journal::Journal,
+    metadata::MetadataTokens,
     ram::{
-        access_key::{AccessKey, AccessKeys, Session},
-        arn,
+        access_key::AccessKeys,
         oidc_provider::OidcProviders,
         role::Roles,
+        temporary_key::{Grant, TemporaryKey},
     },
-    rds::{self, Instances, instance::Instance},
-    request::{ParsedRequest, SignatureMethod, Style},
-    signature,
-    sts::{self, TemporaryKey},
-    throttle::{self, Throttle},
+    rds::{Instances, instance::Instance},
+    throttle::Throttle,
 };
-
-/// How far a request's timestamp may be off.
-const TIMESTAMP_TOLERANCE: SignedDuration = SignedDuration::from_mins(15);
 
 /// All that the simulator knows.
 #[derive(Default)]
@@ -34,6 +30,9 @@ pub(crate) struct State {
     pub(crate) oidc_providers: OidcProviders,
     /// Temporary keys live this long at most, whatever was asked for.
     pub(crate) token_lifetime: Option<Duration>,
+    pub(crate) metadata_tokens: MetadataTokens,
+    /// Secrets of temporary keys and tokens of all kinds, as they were given out or sent.
+    pub(crate) secrets: BTreeSet<String>,
     pub(crate) instances: Instances,
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
@@ -41,232 +40,7 @@ pub(crate) struct State {
     /// How far the cloud's clock is ahead of this machine's.
     pub(crate) clock_skew: SignedDuration,
     /// Nonces by access key, and when the cloud's clock showed what as they were used.
-    nonces: BTreeMap<(String, String), Timestamp>,
-}
-
-/// A request that may be carried out.
-pub(crate) struct Admitted {
-    pub(crate) action: Action,
-    work: Work,
-    /// The role whose key it is made with, or that it asks for.
-    role: Option<String>,
-}
-
-enum Work {
-    Rds {
-        call: rds::Call,
-        /// The caller's.
-        cloud_account: String,
-    },
-    IssueKey(sts::Grant),
-}
-
-impl Admitted {
-    fn issue(action: Action, grant: sts::Grant) -> Self {
-        Self {
-            action,
-            role: Some(grant.session.role.clone()),
-            work: Work::IssueKey(grant),
-        }
-    }
-
-    pub(crate) fn features(&self) -> Features<'_> {
-        let call = match &self.work {
-            Work::Rds { call, .. } => Some(call),
-            Work::IssueKey(_) => None,
-        };
-        Features {
-            action: self.action,
-            instance: call.map(|call| call.instance.as_str()),
-            account: call.and_then(rds::Call::account),
-            role: self.role.as_deref(),
-        }
-    }
-}
-
-/// Whether a request may be carried out: form, access key, signature, nonce, rate, parameters and permission, in that order.
-pub(crate) fn admit(
-    state: &mut State,
-    now: Timestamp,
-    request: &ParsedRequest,
-) -> Result<Admitted, ApiError> {
-    if !matches!(request.method.as_str(), "GET" | "POST") {
-        return Err(ApiError::new(
-            400,
-            "UnsupportedHTTPMethod",
-            "This http method is not supported.",
-        ));
-    }
-    if let Some(problem) = request.parameters.problem() {
-        return Err(ApiError::new(
-            400,
-            "InvalidParameter",
-            format!("The parameters are not valid: {problem}."),
-        ));
-    }
-    request.format()?;
-    let action = find_action(request)?;
-    match action {
-        Action::ResetAccountPassword => admit_rds(
-            state,
-            now,
-            request,
-            action,
-            rds::Call::reset_account_password,
-        ),
-        Action::DescribeDBInstanceAttribute => admit_rds(
-            state,
-            now,
-            request,
-            action,
-            rds::Call::describe_db_instance_attribute,
-        ),
-        Action::DescribeAccounts => {
-            admit_rds(state, now, request, action, rds::Call::describe_accounts)
-        }
-        Action::AssumeRole => {
-            let caller = authenticate(state, now, request, action)?;
-            let grant = sts::admit_assume_role(request, &caller, &state.roles)?;
-            Ok(Admitted::issue(action, grant))
-        }
-        Action::AssumeRoleWithOidc => {
-            check_unsigned(state, now, request, action)?;
-            let grant = sts::admit_assume_role_with_oidc(
-                request,
-                &state.oidc_providers,
-                &state.roles,
-                state.cloud_time(now),
-            )?;
-            Ok(Admitted::issue(action, grant))
-        }
-    }
-}
-
-fn admit_rds(
-    state: &mut State,
-    now: Timestamp,
-    request: &ParsedRequest,
-    action: Action,
-    parse: impl FnOnce(&ParsedRequest) -> Result<rds::Call, ApiError>,
-) -> Result<Admitted, ApiError> {
-    let key = authenticate(state, now, request, action)?;
-    let call = parse(request)?;
-    let region = state
-        .instances
-        .get(&call.instance)
-        .map_or("*", |instance| instance.region.as_str());
-    let resource = format!(
-        "acs:rds:{region}:{}:dbinstance/{}",
-        key.cloud_account, call.instance
-    );
-    key.authorize(&state.roles, action, Some(&call.instance), &resource)?;
-    Ok(Admitted {
-        action,
-        role: key.role().map(str::to_owned),
-        work: Work::Rds {
-            call,
-            cloud_account: key.cloud_account,
-        },
-    })
-}
-
-/// The key that a request is signed with: timestamp, key, signature, nonce and rate, in that order.
-fn authenticate(
-    state: &mut State,
-    now: Timestamp,
-    request: &ParsedRequest,
-    action: Action,
-) -> Result<AccessKey, ApiError> {
-    let cloud_time = state.cloud_time(now);
-    check_timestamp(
-        protocol_value(request, request.timestamp(), "Timestamp", "x-acs-date")?,
-        cloud_time,
-    )?;
-    let nonce = protocol_value(
-        request,
-        request.nonce(),
-        "SignatureNonce",
-        "x-acs-signature-nonce",
-    )?
-    .to_owned();
-    let key_id = protocol_value(
-        request,
-        request.access_key_id(),
-        "AccessKeyId",
-        "Authorization",
-    )?
-    .to_owned();
-    let key = state
-        .access_keys
-        .find(&key_id, request.security_token(), cloud_time)?;
-    match request.style {
-        Style::Rpc => signature::rpc::verify(request, &key.secret)?,
-        Style::Acs3 => signature::acs3::verify(request, &key.secret)?,
-    }
-    // Only a right signature uses a nonce up: otherwise anyone could use up another's.
-    use_nonce(&mut state.nonces, key_id, nonce, cloud_time)?;
-    throttle::take_token(&mut state.throttles, action, &key.cloud_account, now)?;
-    Ok(key.clone())
-}
-
-/// An action that is called without a key. A signature is refused, although it is not documented what the real service does
-/// with one: a client that sends it has mistaken whose identity it is to use.
-fn check_unsigned(
-    state: &mut State,
-    now: Timestamp,
-    request: &ParsedRequest,
-    action: Action,
-) -> Result<(), ApiError> {
-    if request.signature() != SignatureMethod::Unsigned {
-        return Err(ApiError::new(
-            400,
-            "InvalidParameter",
-            format!(
-                "{} is called without AccessKeyId and Signature.",
-                action.name()
-            ),
-        ));
-    }
-    if let Some(timestamp) = request.timestamp() {
-        check_timestamp(timestamp, state.cloud_time(now))?;
-    }
-    // Whose limit an anonymous call counts against is not documented; the role's owner is the only account in it.
-    let owner = request
-        .parameter("RoleArn")
-        .and_then(|role| arn::parse(role, "role"));
-    if let Some((cloud_account, _)) = owner {
-        throttle::take_token(&mut state.throttles, action, cloud_account, now)?;
-    }
-    Ok(())
-}
-
-/// Carries an admitted request out.
-pub(crate) fn perform(
-    state: &mut State,
-    now: Timestamp,
-    admitted: &Admitted,
-    call: u64,
-    request_id: &str,
-    random: &mut dyn Rng,
-) -> Result<Answer, ApiError> {
-    let fields = match &admitted.work {
-        Work::Rds {
-            call,
-            cloud_account,
-        } => call.perform(&mut state.instances, cloud_account, now)?,
-        Work::IssueKey(grant) => {
-            let key = state.issue_key(
-                grant.duration,
-                &grant.cloud_account,
-                grant.session.clone(),
-                now,
-                random,
-            );
-            grant.answer(&key)
-        }
-    };
-    state.journal.note(call, |call| call.took_effect = true);
-    Ok(Answer::success(admitted.action.name(), request_id, fields))
+    pub(crate) nonces: BTreeMap<(String, String), Timestamp>,
 }
 
 impl State {
@@ -276,20 +50,18 @@ impl State {
     }
 
     /// A new temporary key, which requests may be signed with from now on.
-    fn issue_key(
+    pub(crate) fn issue_key(
         &mut self,
-        duration: Duration,
-        cloud_account: &str,
-        session: Session,
+        grant: &Grant,
         now: Timestamp,
         random: &mut dyn Rng,
     ) -> TemporaryKey {
         let duration = self
             .token_lifetime
-            .map_or(duration, |longest| duration.min(longest));
+            .map_or(grant.duration, |longest| grant.duration.min(longest));
         let key = TemporaryKey::issue(duration, self.cloud_time(now), random);
-        self.access_keys
-            .add(key.to_access_key(cloud_account, session));
+        self.access_keys.add(key.to_access_key(grant));
+        self.secrets.extend(key.secrets());
         key
     }
 
@@ -298,87 +70,4 @@ impl State {
         instance.begin(now);
         self.instances.insert(instance.id.clone(), instance);
     }
-}
-
-fn find_action(request: &ParsedRequest) -> Result<Action, ApiError> {
-    let version = protocol_value(request, request.version(), "Version", "x-acs-version")?;
-    let action = protocol_value(request, request.action(), "Action", "x-acs-action")?;
-    // In the cloud each service has a host of its own; here the version alone tells them apart.
-    let service = Service::of_version(version).ok_or_else(|| {
-        ApiError::new(
-            400,
-            "InvalidVersion",
-            "Specified parameter Version is not valid.",
-        )
-    })?;
-    let not_found = || {
-        ApiError::new(
-            404,
-            "InvalidAction.NotFound",
-            "Specified api is not found, please check your url and method.",
-        )
-    };
-    if request.path != "/" {
-        return Err(not_found());
-    }
-    Action::named(service, action).ok_or_else(not_found)
-}
-
-fn protocol_value<'a>(
-    request: &ParsedRequest,
-    value: Option<&'a str>,
-    parameter: &str,
-    header: &str,
-) -> Result<&'a str, ApiError> {
-    value.ok_or_else(|| {
-        ApiError::missing(match request.style {
-            Style::Rpc => parameter,
-            Style::Acs3 => header,
-        })
-    })
-}
-
-fn check_timestamp(text: &str, cloud_time: Timestamp) -> Result<(), ApiError> {
-    let malformed = || {
-        ApiError::new(
-            400,
-            "InvalidTimeStamp.Format",
-            "Specified time stamp or date value is not well formatted.",
-        )
-    };
-    // Exactly yyyy-MM-ddTHH:mm:ssZ: the parser alone would take offsets and fractions as well.
-    let shape_is_right = text.len() == "yyyy-MM-ddTHH:mm:ssZ".len()
-        && text.as_bytes()[10] == b'T'
-        && text.ends_with('Z');
-    let sent: Timestamp = text
-        .parse()
-        .ok()
-        .filter(|_| shape_is_right)
-        .ok_or_else(malformed)?;
-    if cloud_time.duration_since(sent).abs() > TIMESTAMP_TOLERANCE {
-        return Err(ApiError::new(
-            400,
-            "InvalidTimeStamp.Expired",
-            "Specified time stamp or date value is expired.",
-        ));
-    }
-    Ok(())
-}
-
-fn use_nonce(
-    nonces: &mut BTreeMap<(String, String), Timestamp>,
-    key_id: String,
-    nonce: String,
-    cloud_time: Timestamp,
-) -> Result<(), ApiError> {
-    // Twice the tolerance: a request's timestamp may lie that far apart at its first and last use.
-    nonces.retain(|_, used| cloud_time.duration_since(*used) <= TIMESTAMP_TOLERANCE * 2);
-    if nonces.insert((key_id, nonce), cloud_time).is_some() {
-        return Err(ApiError::new(
-            400,
-            "SignatureNonceUsed",
-            "Specified signature nonce was used already.",
-        ));
-    }
-    Ok(())
 }

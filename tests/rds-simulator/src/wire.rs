@@ -35,7 +35,7 @@ impl WireAnswer {
         Self {
             status: answer.status,
             code: answer.code.clone(),
-            content_type: format.content_type().to_owned(),
+            content_type: answer.content_type(format).to_owned(),
             headers: answer.headers().to_vec(),
             body: answer.body(format),
             truncated: false,

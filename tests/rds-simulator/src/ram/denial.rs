@@ -59,7 +59,8 @@ impl Denials {
         let Some(denial) = self.0.iter().find(applies) else {
             return Ok(());
         };
-        let ram_action = format!("{}:{}", action.service().ram_name(), action.name());
+        let product = action.service().product().unwrap_or_default();
+        let ram_action = format!("{}:{}", product.to_ascii_lowercase(), action.name());
         let (code, message) = match denial.code {
             DenialCode::ForbiddenRam => (
                 "Forbidden.RAM",

@@ -1,13 +1,10 @@
 //! `AssumeRole`: a session for whoever has a key of an account that the role trusts.
 
-use super::{errors, grant::Grant, parameters::SessionRequest};
+use super::{assumed::Assumed, errors, parameters::SessionRequest};
 use crate::{
     action::Action,
     answer::ApiError,
-    ram::{
-        access_key::{AccessKey, Session},
-        role::Roles,
-    },
+    ram::{access_key::AccessKey, role::Roles, temporary_key::Grant},
     request::ParsedRequest,
 };
 
@@ -16,7 +13,7 @@ pub(crate) fn admit(
     request: &ParsedRequest,
     caller: &AccessKey,
     roles: &Roles,
-) -> Result<Grant, ApiError> {
+) -> Result<Assumed, ApiError> {
     // As for RDS, the API's gateway names a parameter that is absent.
     let session = SessionRequest::parse(request, ApiError::missing)?;
     caller.authorize(roles, Action::AssumeRole, None, &session.role)?;
@@ -26,13 +23,8 @@ pub(crate) fn admit(
     if !role.lets_in_account(&caller.cloud_account, request.parameter("ExternalId")) {
         return Err(errors::caller_not_trusted(&caller.id));
     }
-    Ok(Grant {
-        duration: session.duration_for(role)?,
-        cloud_account: session.cloud_account,
-        session: Session {
-            role: session.role,
-            name: session.name,
-        },
+    Ok(Assumed {
+        grant: Grant::new(role, session.name.as_str(), session.duration_for(role)?),
         token: None,
     })
 }

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{errors, grant::Grant, parameters::SessionRequest, token};
+use super::{assumed::Assumed, errors, parameters::SessionRequest, token};
 use crate::{
     answer::ApiError,
     ram::{
-        access_key::Session,
         arn,
         oidc_provider::OidcProviders,
         role::{Roles, TokenIdentity},
+        temporary_key::Grant,
     },
     request::ParsedRequest,
 };
@@ -25,7 +25,7 @@ pub(crate) fn admit(
     providers: &OidcProviders,
     roles: &Roles,
     cloud_time: Timestamp,
-) -> Result<Grant, ApiError> {
+) -> Result<Assumed, ApiError> {
     let provider = request
         .parameter("OIDCProviderArn")
         .ok_or_else(|| errors::missing("OIDCProviderArn"))?;
@@ -57,13 +57,8 @@ pub(crate) fn admit(
     if !role.lets_in_token(identity) {
         return Err(errors::token_not_trusted());
     }
-    Ok(Grant {
-        duration: session.duration_for(role)?,
-        cloud_account: session.cloud_account,
-        session: Session {
-            role: session.role,
-            name: session.name,
-        },
+    Ok(Assumed {
+        grant: Grant::new(role, session.name.as_str(), session.duration_for(role)?),
         token: Some(claims),
     })
 }

@@ -7,16 +7,15 @@
 
 mod assume_role;
 mod assume_role_with_oidc;
+mod assumed;
 mod errors;
-mod grant;
 mod parameters;
 mod token;
 mod token_signature;
 
 pub(crate) use self::{
     assume_role::admit as admit_assume_role,
-    assume_role_with_oidc::admit as admit_assume_role_with_oidc,
-    grant::{Grant, TemporaryKey},
+    assume_role_with_oidc::admit as admit_assume_role_with_oidc, assumed::Assumed,
     token::claimed_subject,
 };
 

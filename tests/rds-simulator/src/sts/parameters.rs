@@ -23,8 +23,6 @@ const NAME_LENGTH: std::ops::RangeInclusive<usize> = 2..=64;
 pub(super) struct SessionRequest {
     /// The role's ARN.
     pub(super) role: String,
-    /// The account in that ARN.
-    pub(super) cloud_account: String,
     pub(super) name: String,
     duration: Duration,
 }
@@ -40,8 +38,9 @@ impl SessionRequest {
     ) -> Result<Self, ApiError> {
         let required = |name: &str| request.parameter(name).ok_or_else(|| missing(name));
         let role = required("RoleArn")?;
-        let (cloud_account, _) =
-            arn::parse(role, "role").ok_or_else(|| errors::wrongly_formed("RoleArn"))?;
+        if arn::parse(role, "role").is_none() {
+            return Err(errors::wrongly_formed("RoleArn"));
+        }
         let name = required("RoleSessionName")?;
         if !NAME_LENGTH.contains(&name.len()) || !name.bytes().all(is_name_character) {
             return Err(errors::wrongly_formed("RoleSessionName"));
@@ -63,7 +62,6 @@ impl SessionRequest {
         }
         Ok(Self {
             role: role.to_owned(),
-            cloud_account: cloud_account.to_owned(),
             name: name.to_owned(),
             duration,
         })

@@ -103,6 +103,18 @@ impl Rpc {
         self
     }
 
+    /// Replaces the key, and sends its token unless it is empty.
+    pub(crate) fn signed_with(mut self, key: &TemporaryKey) -> Self {
+        self.query
+            .retain(|(name, _)| name != "AccessKeyId" && name != "SecurityToken");
+        self.query.extend(pairs(&[("AccessKeyId", &key.id)]));
+        if !key.token.is_empty() {
+            self.query.extend(pairs(&[("SecurityToken", &key.token)]));
+        }
+        self.secret.clone_from(&key.secret);
+        self
+    }
+
     pub(crate) async fn send(&self, simulator: &RdsSimulator) -> reqwest::Result<Answer> {
         Answer::of(self.response(simulator).await?).await
     }
@@ -181,6 +193,27 @@ impl Answer {
     }
 }
 
+/// A temporary key as it is given out.
+#[derive(Clone)]
+pub(crate) struct TemporaryKey {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) token: String,
+    pub(crate) expiration: Timestamp,
+}
+
+impl TemporaryKey {
+    pub(crate) fn of(fields: &serde_json::Value) -> Self {
+        let field = |name: &str| fields[name].as_str().unwrap().to_owned();
+        Self {
+            id: field("AccessKeyId"),
+            secret: field("AccessKeySecret"),
+            token: field("SecurityToken"),
+            expiration: field("Expiration").parse().unwrap(),
+        }
+    }
+}
+
 /// A simulator with the key `testid`/`testsecret` and an instance `rm-1` with an account `app`.
 pub(crate) async fn simulator() -> RdsSimulator {
     let simulator = RdsSimulator::start().await.unwrap();
@@ -203,6 +236,7 @@ pub(crate) fn reset(password: &str) -> Rpc {
 /// A request signed with ACS3.
 pub(crate) struct Acs3 {
     pub(crate) method: reqwest::Method,
+    pub(crate) key_id: String,
     pub(crate) secret: String,
     pub(crate) query: Pairs,
     pub(crate) headers: Pairs,
@@ -222,6 +256,7 @@ impl Acs3 {
         ];
         Self {
             method: reqwest::Method::POST,
+            key_id: "testid".to_owned(),
             secret: "testsecret".to_owned(),
             query: pairs(query),
             headers: pairs(&headers),
@@ -238,6 +273,15 @@ impl Acs3 {
                 .into()
                 .map(|value| (name.to_owned(), value.to_owned())),
         );
+        self
+    }
+
+    /// Replaces the key, and sends its token.
+    pub(crate) fn signed_with(mut self, key: &TemporaryKey) -> Self {
+        self.headers
+            .extend(pairs(&[("x-acs-security-token", &key.token)]));
+        self.key_id.clone_from(&key.id);
+        self.secret.clone_from(&key.secret);
         self
     }
 
@@ -285,7 +329,8 @@ impl Acs3 {
             .header(
                 "authorization",
                 format!(
-                    "ACS3-HMAC-SHA256 Credential=testid,SignedHeaders={names},Signature={signature}"
+                    "ACS3-HMAC-SHA256 Credential={},SignedHeaders={names},Signature={signature}",
+                    self.key_id
                 ),
             );
         for (name, value) in headers {

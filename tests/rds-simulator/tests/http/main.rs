@@ -7,12 +7,15 @@
 )]
 
 mod actions;
+mod assume_role;
 mod assume_role_with_oidc;
 mod client;
 mod connection;
 mod faults;
 mod issuer;
+mod metadata;
 mod program;
 mod protocol;
 mod state;
+mod temporary_keys;
 mod throttling;

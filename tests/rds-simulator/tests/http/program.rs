@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::client::{PASSWORD, PATIENCE, reset};
+use crate::client::{PASSWORD, PATIENCE, Rpc, reset};
 
 #[tokio::test]
 async fn it_prints_its_url_and_each_call_without_passwords() {
@@ -58,10 +58,43 @@ async fn it_prints_its_url_and_each_call_without_passwords() {
 }
 
 #[tokio::test]
+async fn it_has_roles() {
+    const ROLE: &str = "acs:ram::1000000000000001:role/app";
+    let mut program = Command::new(env!("CARGO_BIN_EXE_rds-simulator"))
+        .args(["--instance", "rm-1:app:Initial#1", "--role", ROLE])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    let mut line = async || {
+        timeout(PATIENCE, lines.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+    };
+    let url = line().await;
+    let form = [("RoleArn", ROLE), ("RoleSessionName", "operator")];
+    let request = Rpc::post("AssumeRole", &form).with("Version", "2015-04-01");
+    let answer = request.prepare_for(&url).send().await.unwrap();
+    assert!(answer.status().is_success());
+    let line = line().await;
+    assert!(
+        line.contains(&format!(
+            "AssumeRole RpcHmacSha1 key=testid role={ROLE} subject=-"
+        )),
+        "{line}"
+    );
+    program.kill().await.unwrap();
+}
+
+#[tokio::test]
 async fn it_refuses_arguments_with_a_sentence() {
     for (flag, sentence) in [
         ("--access-key", "an access key is given as ID:SECRET"),
         ("--instance", "an instance is given as ID:ACCOUNT:PASSWORD"),
+        ("--oidc-role", "a role for tokens is given as ROLE_ARN,"),
     ] {
         let program = Command::new(env!("CARGO_BIN_EXE_rds-simulator"))
             .args([flag, "x"])

@@ -1,27 +1,37 @@
-//! A session that may be had, and the temporary key that it is given.
+//! Temporary keys of roles, whoever gives them out.
 
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
-use serde_json::{Value, json};
 
-use super::token::Claims;
-use crate::{
-    answer::Fields,
-    ram::access_key::{AccessKey, Session},
+use super::{
+    access_key::{AccessKey, Session},
+    role::Role,
 };
+use crate::answer::Fields;
 
-/// A session that may be had.
+/// A key that someone may have.
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
     pub(crate) session: Session,
     /// The role's.
     pub(crate) cloud_account: String,
     pub(crate) duration: Duration,
-    /// The OIDC token's, if it is by one.
-    pub(crate) token: Option<Claims>,
+}
+
+impl Grant {
+    pub(crate) fn new(role: &Role, session_name: impl Into<String>, duration: Duration) -> Self {
+        Self {
+            session: Session {
+                role: role.arn.clone(),
+                name: session_name.into(),
+            },
+            cloud_account: role.cloud_account().to_owned(),
+            duration,
+        }
+    }
 }
 
 /// A key that lives for a while, hence no `Debug`.
@@ -63,42 +73,16 @@ impl TemporaryKey {
         fields
     }
 
+    /// What of it nobody else may see.
+    pub(crate) fn secrets(&self) -> [String; 2] {
+        [self.secret.clone(), self.token.clone()]
+    }
+
     /// The key that requests are checked with.
-    pub(crate) fn to_access_key(&self, cloud_account: &str, session: Session) -> AccessKey {
+    pub(crate) fn to_access_key(&self, grant: &Grant) -> AccessKey {
         AccessKey::new(&self.id, &self.secret)
             .security_token(&self.token, self.expires)
-            .cloud_account(cloud_account)
-            .session(session)
-    }
-}
-
-impl Grant {
-    /// STS' answer to whoever is given this key.
-    pub(crate) fn answer(&self, key: &TemporaryKey) -> Fields {
-        let Session { role, name } = &self.session;
-        let mut fields = Fields::new();
-        let mut insert = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-        insert("Credentials", key.fields().into());
-        insert(
-            "AssumedRoleUser",
-            json!({
-                "Arn": format!("{role}/{name}"),
-                // The role's own number, which the simulator does not have.
-                "AssumedRoleId": format!("300000000000000000:{name}"),
-            }),
-        );
-        if let Some(claims) = &self.token {
-            insert(
-                "OIDCTokenInfo",
-                json!({
-                    "Subject": claims.subject,
-                    "Issuer": claims.issuer,
-                    "ClientIds": claims.audiences.join(","),
-                    "VerificationInfo": "Success",
-                    "ExpirationTime": claims.expires.to_string(),
-                }),
-            );
-        }
-        fields
+            .cloud_account(&grant.cloud_account)
+            .session(grant.session.clone())
     }
 }
