@@ -53,11 +53,11 @@ async fn reset(
     observation: Observation,
     trigger: Trigger,
 ) -> Result<(Observation, Outcome), ObserveError> {
-    match attempt(context, observation, trigger).await? {
+    match Box::pin(attempt(context, observation, trigger)).await? {
         Attempt::Done(observation, outcome) => Ok((observation, outcome)),
         Attempt::Rejected(observation, _) => {
             // The time that it took is in none of the looks that a reset needs, so all of them are repeated.
-            match attempt(context, observation, trigger).await? {
+            match Box::pin(attempt(context, observation, trigger)).await? {
                 Attempt::Done(observation, outcome) => Ok((observation, outcome)),
                 Attempt::Rejected(observation, failure) => {
                     Ok((observation, Outcome::Failed(failure)))

@@ -19,7 +19,7 @@ impl Identity {
         Self::Operator
     }
 
-    /// Names the request budget: the same for as long as the identity is, which a temporary AccessKey's ID is not.
+    /// Names the request budget: the same for as long as the identity is, which a temporary `AccessKey`'s id is not.
     #[must_use]
     pub fn budget(&self) -> Arc<str> {
         match self {

@@ -1,4 +1,4 @@
-//! An AccessKey in the environment, with a security token where it is a temporary one. The variables are those of Alibaba
+//! An `AccessKey` in the environment, with a security token where it is a temporary one. The variables are those of Alibaba
 //! Cloud's SDKs (<https://www.alibabacloud.com/help/en/sdk/developer-reference/v2-manage-access-credentials>).
 
 use secrecy::SecretString;
@@ -12,7 +12,7 @@ const ACCESS_KEY_ID: &str = "ALIBABA_CLOUD_ACCESS_KEY_ID";
 const ACCESS_KEY_SECRET: &str = "ALIBABA_CLOUD_ACCESS_KEY_SECRET";
 const SECURITY_TOKEN: &str = "ALIBABA_CLOUD_SECURITY_TOKEN";
 
-/// Half an AccessKey counts: whoever sets one half means this source.
+/// Half an `AccessKey` counts: whoever sets one half means this source.
 pub(super) fn is_configured(host: &Host) -> bool {
     [ACCESS_KEY_ID, ACCESS_KEY_SECRET, SECURITY_TOKEN]
         .iter()

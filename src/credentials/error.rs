@@ -15,7 +15,7 @@ use crate::rds::identifier::{Code, RequestId};
 /// Where credentials come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SourceName {
-    /// An AccessKey in the environment.
+    /// An `AccessKey` in the environment.
     Environment,
     /// A role that an OIDC token in a file assumes, such as ACK's RRSA sets up.
     Oidc,

@@ -54,7 +54,7 @@ pub(super) fn method(host: &Host, settings: &Settings) -> Result<Method, Credent
                     policy: section.get("policy").map(str::to_owned),
                     ..Role::new(arn, session_name(host, ORIGIN, name)?)
                 },
-                endpoint: settings.sts_endpoint(host, ORIGIN, StsRegion::default())?,
+                endpoint: settings.sts_endpoint(host, ORIGIN, &StsRegion::default())?,
                 from: Box::new(Method::Key(section.key()?)),
             })
         }

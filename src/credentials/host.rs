@@ -11,11 +11,14 @@ use zeroize::Zeroizing;
 /// Configuration files have a few KiB, and an OIDC token 20,000 characters at most. More is somebody's mistake.
 const LONGEST_FILE: usize = 1024 * 1024;
 
+type Variable = dyn Fn(&str) -> Option<String> + Send + Sync;
+type ReadFile = dyn Fn(&Path) -> io::Result<Zeroizing<Vec<u8>>> + Send + Sync;
+
 /// The surroundings of the process.
 pub struct Host {
-    variable: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    variable: Box<Variable>,
     home: Option<PathBuf>,
-    file: Box<dyn Fn(&Path) -> io::Result<Zeroizing<Vec<u8>>> + Send + Sync>,
+    file: Box<ReadFile>,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 

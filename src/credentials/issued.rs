@@ -15,14 +15,14 @@ use crate::rds::credentials::Credentials;
 pub struct IssuedCredentials {
     /// Where they come from.
     pub origin: SourceName,
-    /// The AccessKey.
+    /// The `AccessKey`.
     pub credentials: Credentials,
     /// When it expires; `None` for a permanent one, and for one whose source does not say.
     pub expiration: Option<Timestamp>,
 }
 
 impl IssuedCredentials {
-    /// An AccessKey without an end that is known.
+    /// An `AccessKey` without an end that is known.
     #[must_use]
     pub fn without_expiration(origin: SourceName, credentials: Credentials) -> Self {
         Self {

@@ -63,7 +63,7 @@ impl Settings {
         &self,
         host: &Host,
         origin: SourceName,
-        said: StsRegion<'_>,
+        said: &StsRegion<'_>,
     ) -> Result<Endpoint, CredentialsError> {
         if let Some(endpoint) = &self.sts_endpoint {
             return Ok(endpoint.clone());
@@ -178,7 +178,7 @@ mod tests {
     ) {
         let host = host(variables, NONE);
         let said = || StsRegion { region, in_vpc };
-        let found = Settings::for_test().sts_endpoint(&host, SourceName::Oidc, said());
+        let found = Settings::for_test().sts_endpoint(&host, SourceName::Oidc, &said());
         assert_eq!(
             found.map(|found| found.to_string()).ok().as_deref(),
             Some(endpoint)
@@ -187,7 +187,7 @@ mod tests {
             sts_endpoint: "http://127.0.0.1:1".parse().ok(),
             ..Settings::for_test()
         };
-        let found = overridden.sts_endpoint(&host, SourceName::Oidc, said());
+        let found = overridden.sts_endpoint(&host, SourceName::Oidc, &said());
         assert!(found.is_ok_and(|found| found.to_string() == "http://127.0.0.1:1"));
     }
 
@@ -195,7 +195,7 @@ mod tests {
     fn a_region_that_leads_elsewhere_is_refused() {
         let host = host(&[(STS_REGION, "evil.example/")], NONE);
         let found =
-            Settings::for_test().sts_endpoint(&host, SourceName::Oidc, StsRegion::default());
+            Settings::for_test().sts_endpoint(&host, SourceName::Oidc, &StsRegion::default());
         assert!(found.is_err_and(|error| error.to_string().contains(STS_REGION)));
     }
 }

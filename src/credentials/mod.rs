@@ -106,6 +106,6 @@ impl OperatorCredentials {
     /// Where `ALIBABA_CLOUD_STS_REGION` is no region; the error is in the name of `origin`.
     pub fn sts_endpoint(&self, origin: SourceName) -> Result<Endpoint, CredentialsError> {
         self.settings
-            .sts_endpoint(&self.host, origin, StsRegion::default())
+            .sts_endpoint(&self.host, origin, &StsRegion::default())
     }
 }

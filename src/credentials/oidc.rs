@@ -39,7 +39,7 @@ pub(super) fn method(host: &Host, settings: &Settings) -> Result<Method, Credent
         role: Role::new(required(ROLE_ARN)?, session_name(host, origin, None)?),
         provider_arn: required(PROVIDER_ARN)?,
         token_file: required(TOKEN_FILE)?.into(),
-        endpoint: settings.sts_endpoint(host, origin, StsRegion::default())?,
+        endpoint: settings.sts_endpoint(host, origin, &StsRegion::default())?,
     })
 }
 

@@ -49,7 +49,7 @@ pub(super) fn method(host: &Host, settings: &Settings) -> Result<Method, Credent
     Profiles {
         host,
         settings,
-        profiles: &configuration.profiles,
+        all: &configuration.profiles,
     }
     .method(&name, &mut Vec::new())
 }
@@ -67,6 +67,7 @@ struct Configuration {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the tool's own names")]
 struct Profile {
     #[serde(default, deserialize_with = "plain")]
     name: Option<String>,
@@ -107,14 +108,14 @@ struct Profile {
 struct Profiles<'a> {
     host: &'a Host,
     settings: &'a Settings,
-    profiles: &'a [Profile],
+    all: &'a [Profile],
 }
 
 impl<'a> Profiles<'a> {
     /// `seen` are the profiles that led here.
     fn method(&self, name: &str, seen: &mut Vec<&'a str>) -> Result<Method, CredentialsError> {
         let profile = self
-            .profiles
+            .all
             .iter()
             .find(|profile| profile.name.as_deref() == Some(name))
             .ok_or_else(|| wrong("there is no CLI profile of the name that is asked for; check ALIBABA_CLOUD_PROFILE, and \"current\" and source_profile in the file of profiles"))?;
@@ -177,7 +178,7 @@ impl<'a> Profiles<'a> {
             role: self.role(profile)?,
             endpoint: self
                 .settings
-                .sts_endpoint(self.host, ORIGIN, profile.region())?,
+                .sts_endpoint(self.host, ORIGIN, &profile.region())?,
             from: Box::new(from),
         })
     }
@@ -200,7 +201,7 @@ impl<'a> Profiles<'a> {
             token_file: token_file.into(),
             endpoint: self
                 .settings
-                .sts_endpoint(self.host, ORIGIN, profile.region())?,
+                .sts_endpoint(self.host, ORIGIN, &profile.region())?,
         })
     }
 
@@ -260,6 +261,7 @@ impl Profile {
     reason = "a test fails by panicking"
 )]
 mod tests {
+    use std::fmt::Write as _;
     use std::path::Path;
     use std::time::Duration;
 
@@ -481,7 +483,7 @@ mod tests {
             ];
             let mut json = format!(r#"{{"current":"a","profiles":[{{"name":"a","mode":"{mode}""#);
             for (field, _) in fields.iter().zip(present).filter(|(_, present)| *present) {
-                json.push_str(&format!(r#","{field}":"canary \" {field}""#));
+                write!(json, r#","{field}":"canary \" {field}""#).unwrap();
             }
             json.push_str("}]}");
             json.truncate(json.len().max(cut) - cut.min(7));

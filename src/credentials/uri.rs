@@ -22,7 +22,7 @@ pub(super) fn is_configured(host: &Host) -> bool {
     host.variable(URI).is_some()
 }
 
-/// The answer holds an AccessKey, so it comes through TLS or does not leave this machine (which for a pod is the pod).
+/// The answer holds an `AccessKey`, so it comes through TLS or does not leave this machine (which for a pod is the pod).
 pub(super) fn method(host: &Host) -> Result<Method, CredentialsError> {
     let uri = host.variable(URI).unwrap_or_default();
     Url::parse(&uri)

@@ -148,7 +148,7 @@ impl StsClient {
         Self { http }
     }
 
-    /// `AssumeRole`, signed with another AccessKey, in the name of `origin`.
+    /// `AssumeRole`, signed with another `AccessKey`, in the name of `origin`.
     ///
     /// # Errors
     /// See [`CredentialsError`].
