@@ -25,11 +25,11 @@ struct Arguments {
     /// A running instance with an account, as ID:ACCOUNT:PASSWORD. Repeatable, also with the same instance.
     #[arg(long = "instance", value_name = "ID:ACCOUNT:PASSWORD", required = true)]
     accounts: Vec<AccountArgument>,
-    /// A role that the access keys may assume, as acs:ram::1000000000000001:role/NAME. Repeatable.
+    /// A role that the access keys may assume, which are of the account 1000000000000001. Repeatable.
     #[arg(long = "role", value_name = "ARN")]
     roles: Vec<String>,
-    /// A role for tokens of one subject of an OIDC issuer, as ROLE_ARN,PROVIDER_ARN,ISSUER,SUBJECT,JWKS_FILE; the file is
-    /// what the issuer has as its key set, kube-apiserver at /openid/v1/jwks. Repeatable.
+    /// A role for tokens of one subject of an OIDC issuer. The file is the issuer's key set, which kube-apiserver has at
+    /// /openid/v1/jwks. Repeatable.
     #[arg(
         long = "oidc-role",
         value_name = "ROLE_ARN,PROVIDER_ARN,ISSUER,SUBJECT,JWKS_FILE"

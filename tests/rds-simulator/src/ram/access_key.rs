@@ -118,15 +118,13 @@ impl AccessKey {
         let Some(session) = &self.session else {
             return check(&self.denials);
         };
-        match roles.get(&session.role) {
-            Some(role) => check(&role.denials),
-            None => {
-                // With the role its policies are gone.
-                let mut everything = Denials::default();
-                everything.add(DenialCode::NoPermission, None, None);
-                check(&everything)
-            }
-        }
+        let Some(role) = roles.get(&session.role) else {
+            // With the role its policies are gone.
+            let mut everything = Denials::default();
+            everything.add(DenialCode::NoPermission, None, None);
+            return check(&everything);
+        };
+        check(&role.denials)
     }
 }
 
