@@ -80,7 +80,12 @@ pub struct RunArguments {
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_ALLOW_NODE_ROLE")]
     pub allow_node_role: bool,
 
-    /// Endpoint of STS instead of that of ALIBABA_CLOUD_STS_REGION: https://HOST, or http://HOST for a loopback address.
+    /// OIDC provider of RAM that knows this cluster, for ServiceAccounts that a resource names and that name none themselves:
+    /// acs:ram::ACCOUNT:oidc-provider/NAME.
+    #[arg(long, env = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN")]
+    pub oidc_provider_arn: Option<String>,
+
+    /// Endpoint of STS instead of that of `ALIBABA_CLOUD_STS_REGION`: `https://HOST`, or `http://HOST` for a loopback address.
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_STS_ENDPOINT")]
     pub sts_endpoint: Option<Endpoint>,
 

@@ -71,7 +71,7 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
     let identity = identity();
     let metrics = Arc::new(Metrics::new());
     let health = Health::default();
-    let cloud = Arc::new(cloud(&arguments, metrics.clone())?);
+    let cloud = Arc::new(cloud(&arguments, client.clone(), metrics.clone())?);
     let reporter = Reporter {
         controller: CONTROLLER_NAME.to_owned(),
         instance: Some(identity.clone()),
@@ -254,7 +254,11 @@ fn lease_client(mut config: Config, timings: Timings) -> Result<Client, RunError
     Client::try_from(config).map_err(RunError::Client)
 }
 
-fn cloud(arguments: &RunArguments, metrics: Arc<Metrics>) -> Result<Cloud, RunError> {
+fn cloud(
+    arguments: &RunArguments,
+    kubernetes: Client,
+    metrics: Arc<Metrics>,
+) -> Result<Cloud, RunError> {
     let limits = Limits::new(LimitSettings::new(arguments.rds_qps, arguments.concurrency));
     let settings = Settings {
         pinned: arguments.credentials_source,
@@ -275,7 +279,8 @@ fn cloud(arguments: &RunArguments, metrics: Arc<Metrics>) -> Result<Cloud, RunEr
     );
     Ok(Cloud::new(
         RdsClient::new(arguments.rds_signature, Timeouts::default())?,
-        operator,
+        kubernetes,
+        (operator, arguments.oidc_provider_arn.clone()),
         limits,
         route,
         metrics,

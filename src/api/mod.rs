@@ -154,7 +154,7 @@ pub struct CredentialsReference {
 }
 
 /// A Secret of the resource's own namespace that holds an AccessKey.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq, Hash)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessKeySecretRef {
     /// The Secret's name.

@@ -132,7 +132,7 @@ async fn admit(
     let cloud = &context.cloud;
     // Before the turn: an instance must not be held up by an identity whose credentials cannot be had.
     let route = cloud
-        .route(&observation.resource.spec)
+        .route(&observation.resource)
         .await
         .map_err(|error| unroutable(&error, trigger))?;
     let turn = cloud.turn(&target.instance_id).await;
@@ -203,7 +203,7 @@ async fn send(
 async fn look(context: &Context, observation: Observation) -> (Observation, Outcome) {
     let cloud = &context.cloud;
     let look = async {
-        match cloud.route(&observation.resource.spec).await {
+        match cloud.route(&observation.resource).await {
             Ok(route) => {
                 let target = observation.resource.spec.target();
                 match cloud.account(&route, &target).await {
@@ -230,7 +230,7 @@ async fn look(context: &Context, observation: Observation) -> (Observation, Outc
 fn unroutable(error: &RouteError, trigger: Trigger) -> Failure {
     let credentials = match error {
         RouteError::Credentials(error) => Some(error),
-        RouteError::Region => None,
+        RouteError::Region | RouteError::Identity => None,
     };
     Failure {
         trigger,

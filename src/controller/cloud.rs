@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
+use kube::Client;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
 use super::outcome::Account;
-use crate::api::{DatabaseAccountPasswordSpec, Target};
+use super::tenant::{self, TokenExchange};
+use crate::api::{DatabaseAccountPassword, Target};
 use crate::credentials::cache::Cache;
-use crate::credentials::{CredentialsError, OperatorCredentials};
+use crate::credentials::{CredentialsError, OperatorCredentials, SourceName};
 use crate::metrics::Metrics;
 use crate::rds::classification::Class;
 use crate::rds::client::{Nonce, RdsClient, Signer};
@@ -36,6 +38,8 @@ const THROTTLED_FOR: Duration = Duration::from_secs(2);
 /// The cloud API, shared by all passes.
 pub struct Cloud {
     client: RdsClient,
+    kubernetes: Client,
+    exchange: Result<TokenExchange, CredentialsError>,
     operator: Arc<OperatorCredentials>,
     credentials: Arc<Cache<Identity>>,
     limits: Limits,
@@ -61,6 +65,9 @@ pub enum RouteError {
     /// There are no credentials.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// The resource names no identity, or two.
+    #[error("spec.credentials must name exactly one of serviceAccountName and secretRef")]
+    Identity,
     /// The resource's region is none. The schema refuses it; this is for a definition that was installed without.
     #[error(
         "spec.regionId must be a region ID such as cn-shanghai: lower-case letters, digits and hyphens"
@@ -78,17 +85,26 @@ pub struct ResetError {
 }
 
 impl Cloud {
-    /// `endpoint` overrides what the region would give.
+    /// `endpoint` overrides what the region would give. `provider_arn` is for ServiceAccounts that name no OIDC provider.
     #[must_use]
     pub fn new(
         client: RdsClient,
-        operator: OperatorCredentials,
+        kubernetes: Client,
+        (operator, provider_arn): (OperatorCredentials, Option<String>),
         limits: Limits,
         (region, network, endpoint): (Region, Network, Option<Endpoint>),
         metrics: Arc<Metrics>,
     ) -> Self {
+        let endpoint_of_sts = operator.sts_endpoint(SourceName::ServiceAccount);
+        let exchange = endpoint_of_sts.map(|endpoint| TokenExchange {
+            sts: operator.sts().clone(),
+            endpoint,
+            provider_arn,
+        });
         Self {
             client,
+            kubernetes,
+            exchange,
             operator: Arc::new(operator),
             credentials: Arc::new(Cache::new(Timestamp::now, rand::random)),
             limits,
@@ -103,12 +119,12 @@ impl Cloud {
     ///
     /// # Errors
     /// Where there is none.
-    pub async fn route(&self, spec: &DatabaseAccountPasswordSpec) -> Result<Route, RouteError> {
-        let region: Region = match &spec.region_id {
+    pub async fn route(&self, resource: &DatabaseAccountPassword) -> Result<Route, RouteError> {
+        let region: Region = match &resource.spec.region_id {
             Some(region) => region.parse().map_err(|_| RouteError::Region)?,
             None => self.region.clone(),
         };
-        let identity = Identity::of(spec);
+        let identity = Identity::of(resource).ok_or(RouteError::Identity)?;
         let credentials = self.credentials(&identity).await?;
         let endpoint = self
             .endpoint
@@ -132,6 +148,26 @@ impl Cloud {
             Identity::Operator => {
                 let operator = self.operator.clone();
                 let fetch = || async move { operator.obtain().await };
+                self.credentials.get(identity, fetch).await
+            }
+            Identity::ServiceAccount { namespace, name } => {
+                let exchange = self.exchange.clone()?;
+                let client = self.kubernetes.clone();
+                let (namespace, name) = (namespace.clone(), name.clone());
+                let fetch = || async move {
+                    tenant::assume_role(&client, &exchange, &namespace, &name).await
+                };
+                self.credentials.get(identity, fetch).await
+            }
+            Identity::Secret {
+                namespace,
+                reference,
+            } => {
+                let client = self.kubernetes.clone();
+                let (namespace, reference) = (namespace.clone(), reference.clone());
+                let fetch = || async move {
+                    tenant::read_access_key(&client, &namespace, &reference).await
+                };
                 self.credentials.get(identity, fetch).await
             }
         }

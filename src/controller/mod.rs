@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod report;
 pub mod schedule;
 pub mod status;
+pub mod tenant;
 pub mod trigger;
 pub mod unrecorded;
 pub mod wakes;

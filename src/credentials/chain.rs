@@ -66,7 +66,7 @@ pub(super) fn select(host: &Host, settings: &Settings) -> Result<SourceName, Cre
         SourceName::File => file::is_configured(host),
         SourceName::Uri => uri::is_configured(host),
         SourceName::NodeRole => node_role::is_configured(host, settings),
-        SourceName::Chain => false,
+        SourceName::ServiceAccount | SourceName::Secret | SourceName::Chain => false,
     };
     match settings.pinned {
         Some(pinned) if is_configured(&pinned) => Ok(pinned),
@@ -91,7 +91,9 @@ pub(super) fn method_of(
         SourceName::File => file::method(host, settings),
         SourceName::Uri => uri::method(host),
         SourceName::NodeRole => node_role::method(host, settings, source, None),
-        SourceName::Chain => Err(not_configured(source)),
+        SourceName::ServiceAccount | SourceName::Secret | SourceName::Chain => {
+            Err(not_configured(source))
+        }
     }
 }
 
@@ -115,7 +117,7 @@ fn not_configured(source: SourceName) -> CredentialsError {
         SourceName::NodeRole => {
             "--credentials-source asks for the role of the node; set --allow-node-role as well, and do not set ALIBABA_CLOUD_ECS_METADATA_DISABLED"
         }
-        SourceName::Chain => {
+        SourceName::ServiceAccount | SourceName::Secret | SourceName::Chain => {
             "the operator has no cloud credentials; give it an identity by RRSA (ALIBABA_CLOUD_ROLE_ARN, ALIBABA_CLOUD_OIDC_PROVIDER_ARN and ALIBABA_CLOUD_OIDC_TOKEN_FILE), an AccessKey (ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET), a CLI profile, a credentials file or a credentials URI; the role of the node is used only with --allow-node-role"
         }
     };

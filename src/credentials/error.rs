@@ -27,6 +27,10 @@ pub enum SourceName {
     Uri,
     /// The role of the ECS instance that the process runs on.
     NodeRole,
+    /// The role of a ServiceAccount that a resource names.
+    ServiceAccount,
+    /// An `AccessKey` in a Secret that a resource names.
+    Secret,
     /// The choice among all of them.
     Chain,
 }
@@ -55,6 +59,8 @@ impl SourceName {
             Self::File => "file",
             Self::Uri => "uri",
             Self::NodeRole => "node-role",
+            Self::ServiceAccount => "service-account",
+            Self::Secret => "secret",
             Self::Chain => "none",
         }
     }
