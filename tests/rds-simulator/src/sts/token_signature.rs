@@ -86,3 +86,70 @@ impl JwtVerifier for Es256 {
         Algorithm::ES256
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use jsonwebtoken::crypto;
+    use rstest::rstest;
+
+    use super::*;
+
+    const SIGNED: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+
+    /// RFC 7515, appendix A.2.
+    fn rs256() -> DecodingKey {
+        DecodingKey::from_rsa_components(
+            "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMs\
+             D1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdV\
+             MTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+            "AQAB",
+        )
+        .unwrap()
+    }
+
+    /// RFC 7515, appendix A.3.
+    fn es256() -> DecodingKey {
+        DecodingKey::from_ec_components(
+            "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        )
+        .unwrap()
+    }
+
+    #[rstest]
+    #[case::rs256(
+        rs256(),
+        Algorithm::RS256,
+        "eyJhbGciOiJSUzI1NiJ9",
+        "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQ\
+         jbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqt\
+         FZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
+    )]
+    #[case::es256(
+        es256(),
+        Algorithm::ES256,
+        "eyJhbGciOiJFUzI1NiJ9",
+        "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
+    )]
+    fn golden_vectors(
+        #[case] key: DecodingKey,
+        #[case] algorithm: Algorithm,
+        #[case] header: &str,
+        #[case] signature: &str,
+    ) {
+        prepare();
+        let verify = |message: &str| crypto::verify(signature, message.as_bytes(), &key, algorithm);
+        let message = format!("{header}.{SIGNED}");
+        assert!(verify(&message).unwrap());
+        assert!(!verify(&message.replace("Jqb2Ui", "JqaW0i")).unwrap());
+    }
+
+    #[test]
+    fn a_key_of_another_kind_verifies_nothing() {
+        prepare();
+        for (key, algorithm) in [(rs256(), Algorithm::ES256), (es256(), Algorithm::RS256)] {
+            assert!(crypto::verify("", b"", &key, algorithm).is_err());
+        }
+    }
+}
