@@ -18,8 +18,9 @@ use crate::rds::classification::{Class, Reason};
 use crate::rds::limit::{InstanceTurn, Permit};
 use crate::rds::response::{DbInstance, InstanceStatus};
 
-/// How long a reset may wait for its turn before the status says so. Most have theirs at once, and a status write for each
-/// would double the writes; beyond a second a reader must not be told that an old value is in sync.
+/// How long a reset may wait for its turn, and then for its answer, before the status says that it is due. Most are done at
+/// once, and a status write for each would double the writes; beyond a second a reader must not be told that an old value is
+/// in sync.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 
 /// Carries the decision out, and returns how it ended together with the observation that it was carried out on: for a reset,
@@ -58,9 +59,10 @@ async fn reset(
         Err(error) => return Ok((observation, unroutable(error, trigger))),
     };
     let target = observation.resource.spec.target();
+    let admission = admit(context, &route, &target, trigger);
     let admission = tokio::select! {
         () = context.stop.cancelled() => return Ok((observation, Outcome::Abandoned)),
-        admission = admitted(context, &observation, &route, &target, trigger) => admission,
+        admission = announced(context, &observation, admission) => admission,
     };
     let admission = match admission {
         Ok(admission) => admission,
@@ -78,24 +80,27 @@ async fn reset(
         Decision::Reset(trigger) => trigger,
         settled => return Ok((fresh, Outcome::Settled(settled))),
     };
-    let outcome = send(context, &fresh, &route, &target, trigger, admission).await;
+    let sent = send(context, &fresh, &route, &target, trigger, admission);
+    let outcome = announced(context, &fresh, sent).await;
     Ok((fresh, outcome))
 }
 
-/// Waits to be admitted, and says so in the status if that takes long.
-async fn admitted(
+/// Carries `work` out, and says in the status that a reset is due if that takes long.
+async fn announced<T>(
     context: &Context,
     observation: &Observation,
-    route: &Route,
-    target: &Target,
-    trigger: Trigger,
-) -> Result<Admission, Failure> {
-    let mut admission = pin!(admit(context, route, target, trigger));
-    if let Ok(admission) = tokio::time::timeout(ANNOUNCE_AFTER, &mut admission).await {
-        return admission;
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    if let Ok(done) = tokio::time::timeout(ANNOUNCE_AFTER, &mut work).await {
+        return done;
     }
-    let (admission, ()) = tokio::join!(admission, report::announce(context, observation));
-    admission
+    tokio::select! {
+        // Whatever this leads to is written on top of what stands there then, announced or not.
+        done = &mut work => return done,
+        () = report::announce(context, observation) => {}
+    }
+    work.await
 }
 
 /// In this order everywhere, so that nobody can wait for each other in a circle.
