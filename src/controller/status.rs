@@ -41,12 +41,12 @@ pub fn after(
         ..base.clone()
     };
     record(&mut status, observation, outcome, times);
-    let states = States::of(&status, observation, outcome);
+    let derived = States::of(&status, observation, outcome);
     set_conditions(
         &mut status.conditions,
         observation,
         outcome,
-        &states,
+        &derived,
         times.now,
     );
     status.pending_since = pending_since(base, observation, outcome, times.now);
