@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use tracing::warn;
+use thiserror::Error;
 
 use super::Context;
 use super::cloud::{Route, RouteError};
@@ -14,6 +14,7 @@ use super::observe::{ObserveError, observe_fresh};
 use super::outcome::{Accepted, Account, Failure, Outcome};
 use super::report;
 use crate::api::{Target, Trigger};
+use crate::leader::NotLeader;
 use crate::rds::classification::{Class, Reason};
 use crate::rds::limit::{InstanceTurn, Permit};
 use crate::rds::response::{DbInstance, InstanceStatus};
@@ -23,19 +24,35 @@ use crate::rds::response::{DbInstance, InstanceStatus};
 /// in sync.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 
+/// Why a decision could not be carried out. All of these may pass, and nothing was sent.
+#[derive(Debug, Error)]
+pub enum ActError {
+    /// The fresh look before a reset failed.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// The Lease does not say that this process leads.
+    #[error("no reset is sent: {0}")]
+    NotLeader(#[from] NotLeader),
+}
+
 /// Carries the decision out, and returns how it ended together with the observation that it was carried out on: for a reset,
 /// the one that was made right before.
 ///
 /// # Errors
-/// When the fresh look before a reset fails.
+/// When the fresh look before a reset fails, or the one at the Lease.
 pub async fn act(
     context: &Context,
     observation: Observation,
     decision: Decision,
-) -> Result<(Observation, Outcome), ObserveError> {
+) -> Result<(Observation, Outcome), ActError> {
     match decision {
         Decision::Reset(trigger) => reset(context, observation, trigger).await,
         Decision::LookAtAccount => Ok(look(context, observation).await),
+        Decision::Conflict => {
+            // Another resource resets the account now: what was accepted here before is not what it has.
+            context.unrecorded.forget(&observation.resource);
+            Ok((observation, Outcome::Settled(decision)))
+        }
         settled => Ok((observation, Outcome::Settled(settled))),
     }
 }
@@ -50,7 +67,7 @@ async fn reset(
     context: &Context,
     observation: Observation,
     trigger: Trigger,
-) -> Result<(Observation, Outcome), ObserveError> {
+) -> Result<(Observation, Outcome), ActError> {
     if let Some(accepted) = context.unrecorded.find(&observation) {
         return Ok((observation, Outcome::Accepted(accepted)));
     }
@@ -69,7 +86,8 @@ async fn reset(
         Err(failure) => return Ok((observation, Outcome::Failed(failure))),
     };
 
-    let Some(fresh) = observe_fresh(context, &observation.resource).await? else {
+    // From here on the futures are large, and boxed, so that a thousand passes that only wait need little memory.
+    let Some(fresh) = Box::pin(observe_fresh(context, &observation.resource)).await? else {
         return Ok((observation, Outcome::Abandoned));
     };
     if fresh.resource.spec != observation.resource.spec {
@@ -81,8 +99,8 @@ async fn reset(
         settled => return Ok((fresh, Outcome::Settled(settled))),
     };
     let sent = send(context, &fresh, &route, &target, trigger, admission);
-    let outcome = announced(context, &fresh, sent).await;
-    Ok((fresh, outcome))
+    let outcome = announced(context, &fresh, Box::pin(sent)).await;
+    Ok((fresh, outcome?))
 }
 
 /// Carries `work` out, and says in the status that a reset is due if that takes long.
@@ -98,7 +116,7 @@ async fn announced<T>(
     tokio::select! {
         // Whatever this leads to is written on top of what stands there then, announced or not.
         done = &mut work => return done,
-        () = report::announce(context, observation) => {}
+        () = Box::pin(report::announce(context, observation)) => {}
     }
     work.await
 }
@@ -130,23 +148,23 @@ async fn send(
     target: &Target,
     trigger: Trigger,
     admission: Admission,
-) -> Outcome {
+) -> Result<Outcome, NotLeader> {
     let SecretObservation::Usable(value) = &observation.secret else {
-        return Outcome::Abandoned;
+        return Ok(Outcome::Abandoned);
     };
     let Admission { turn, permit } = admission;
-    match context.leadership.prove().await {
-        Ok(proof) if proof.is_fresh() && !context.stop.is_cancelled() => {}
-        Ok(_) => return Outcome::Abandoned,
-        Err(error) => {
-            warn!(%error, "no reset is sent");
-            return Outcome::Abandoned;
-        }
+    let proof = context.leadership.prove().await?;
+    if context.stop.is_cancelled() {
+        return Ok(Outcome::Abandoned);
     }
+    if !proof.is_fresh() {
+        return Err(NotLeader::Unknown);
+    }
+    context.unrecorded.forget(&observation.resource);
     let answer = context.cloud.reset(route, target, &value.password).await;
     drop(permit);
     drop(turn);
-    match answer {
+    Ok(match answer {
         Ok(request_id) => {
             let time = Timestamp::now();
             let account = context.cloud.account(route, target).await;
@@ -158,7 +176,7 @@ async fn send(
             })
         }
         Err(error) => Outcome::Failed(Failure::of_reset(&error, trigger)),
-    }
+    })
 }
 
 async fn look(context: &Context, observation: Observation) -> (Observation, Outcome) {
@@ -167,7 +185,7 @@ async fn look(context: &Context, observation: Observation) -> (Observation, Outc
             let target = observation.resource.spec.target();
             tokio::select! {
                 () = context.stop.cancelled() => Outcome::Abandoned,
-                account = context.cloud.account(&route, &target) => Outcome::Looked(match account {
+                account = Box::pin(context.cloud.account(&route, &target)) => Outcome::Looked(match account {
                     // It was not available when it was last seen.
                     Account::NotSeen => Account::NotAvailable,
                     account => account,

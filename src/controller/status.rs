@@ -265,7 +265,7 @@ fn attempt(
         request_id: failure
             .and_then(|failure| failure.request_id.as_ref())
             .map(ToString::to_string),
-        next_time: seconds_up(times.next),
+        next_time: Time(whole_seconds_up(times.next)),
         generation: resource.metadata.generation,
         request: resource.request().map(str::to_owned),
         fingerprint: StoredFingerprint::clone(&value.fingerprint),
@@ -745,10 +745,11 @@ fn seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-/// Rounded up, for a time that must not come too soon.
-fn seconds_up(time: Timestamp) -> Time {
+/// Rounded up to whole seconds, for a time that must not come too soon.
+#[must_use]
+pub fn whole_seconds_up(time: Timestamp) -> Timestamp {
     let whole = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
-    Time(Timestamp::from_second(whole).unwrap_or(time))
+    Timestamp::from_second(whole).unwrap_or(time)
 }
 
 #[cfg(test)]
