@@ -6,11 +6,12 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::api::{Target, Trigger};
+use crate::api::{HISTORY_LIMIT, Target, Trigger};
 use crate::controller::decide::{Ownership, decide};
 use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, accepted, at, failure};
+use crate::controller::outcome::{Account, Failure};
 use crate::controller::schedule;
-use crate::rds::classification::Class;
+use crate::rds::classification::{Class, Reason, TABLE};
 use crate::rds::password::PasswordRule;
 use crate::secret::SecretReadError;
 
@@ -1008,7 +1009,7 @@ impl Life {
         assert_eq!(status.observed_generation, generation);
         for condition in &status.conditions {
             assert_eq!(condition.observed_generation, generation);
-            let older = conditions::find(&before.conditions, &condition.type_);
+            let older = k8s_controller::conditions::find(&before.conditions, &condition.type_);
             let kept = older.filter(|older| older.status == condition.status);
             let expected = kept.map_or(self.now, |older| older.last_transition_time.0);
             assert_eq!(condition.last_transition_time.0, expected);
