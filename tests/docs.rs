@@ -1,9 +1,5 @@
 //! The documentation says what the code says: each table that lists something of the code lists all of it, and nothing else.
-#![expect(
-    clippy::missing_docs_in_private_items,
-    clippy::tests_outside_test_module,
-    reason = "tests"
-)]
+#![expect(clippy::tests_outside_test_module, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -211,7 +207,7 @@ fn condition_reasons() -> Result<()> {
         .into_iter()
         .map(|(reason, type_, ready)| {
             let beside = match ready {
-                None => "".to_owned(),
+                None => String::new(),
                 Some(ready) if is_stalled(ready) => code(ConditionType::Stalled),
                 Some(_) => code(ConditionType::Reconciling),
             };
@@ -347,7 +343,10 @@ fn flags() -> Result<()> {
             } else {
                 default.join(" ")
             };
-            let help = argument.get_help().map(ToString::to_string);
+            // In a terminal, backticks are only in the way.
+            let help = argument
+                .get_help()
+                .map(|help| help.to_string().replace('`', ""));
             vec![
                 code(flag),
                 variable.unwrap_or_default(),
@@ -371,7 +370,7 @@ fn module_uses() -> Result<BTreeMap<String, BTreeSet<String>>> {
         if module == "lib" {
             continue;
         }
-        let used = uses.entry(module.clone()).or_default();
+        let others = uses.entry(module.clone()).or_default();
         let text = fs::read_to_string(&file)?;
         // The program itself is another crate.
         let text = text
@@ -384,11 +383,11 @@ fn module_uses() -> Result<BTreeMap<String, BTreeSet<String>>> {
                     .collect()
             };
             match path.strip_prefix('{').and_then(|list| list.split_once('}')) {
-                Some((list, _)) => used.extend(list.split(',').map(|path| name(path.trim()))),
-                None => drop(used.insert(name(path))),
+                Some((list, _)) => others.extend(list.split(',').map(|path| name(path.trim()))),
+                None => drop(others.insert(name(path))),
             }
         }
-        used.remove(&module);
+        others.remove(&module);
     }
     Ok(uses)
 }
