@@ -37,7 +37,7 @@ pub struct RunArguments {
     #[arg(long, env = "ALIBABA_CLOUD_REGION_ID")]
     pub region: Region,
 
-    /// Endpoint to call instead of the region's own: https://HOST, or http://HOST for a loopback address.
+    /// Endpoint to call instead of the region's own: `https://HOST`, or `http://HOST` for a loopback address.
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_ENDPOINT")]
     pub rds_endpoint: Option<Endpoint>,
 

@@ -51,6 +51,10 @@ impl Health {
     }
 
     /// `part` is not in order, for this reason: until it is cleared, or for as long as it `lasts`. Whether that is news.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "not everyone who says it writes a log"
+    )]
     pub fn set_obstacle(&self, part: &str, text: &str, lasts: Option<Duration>) -> bool {
         let until = lasts.map(|lasts| Instant::now() + lasts);
         let obstacle = Obstacle {
@@ -62,6 +66,10 @@ impl Health {
     }
 
     /// `part` is in order. Whether that is news.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "not everyone who says it writes a log"
+    )]
     pub fn clear_obstacle(&self, part: &str) -> bool {
         self.lock().obstacles.remove(part).is_some()
     }

@@ -68,7 +68,7 @@ impl Candidate {
 #[derive(Clone)]
 pub enum Leadership {
     /// By a Lease, which is looked at before each reset.
-    ByLease(Candidate),
+    ByLease(Box<Candidate>),
     /// Leader election is turned off: there is only one process.
     Alone,
 }

@@ -120,7 +120,7 @@ async fn terms(term: &Term<'_>, candidate: Option<Candidate>) {
         return term.work(Leadership::Alone).await;
     };
     while !term.shutdown.is_cancelled() {
-        let work = term.work(Leadership::ByLease(candidate.clone()));
+        let work = term.work(Leadership::ByLease(Box::new(candidate.clone())));
         tokio::select! {
             // A term that has begun ends in its own way.
             worked = candidate.lead(work) => {
@@ -230,7 +230,7 @@ impl Term<'_> {
     async fn shutdown_while_standing_by(&self) {
         self.shutdown.cancelled().await;
         if self.process.health.is_leader() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

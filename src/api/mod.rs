@@ -79,6 +79,10 @@ pub const REQUESTED_AT_ANNOTATION: &str = "rds.password-operator.dev/requested-a
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "each printcolumn has its own type and priority"
+)]
 pub struct DatabaseAccountPasswordSpec {
     /// The RDS instance (`DBInstanceId`), for example `rm-uf6wjk5xxxxxxx`.
     #[schemars(length(min = 1, max = 64))]

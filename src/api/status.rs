@@ -55,7 +55,8 @@ pub enum Trigger {
     SpecChanged,
     /// The annotation `rds.password-operator.dev/requested-at` has a new value.
     Requested,
-    /// Two operator processes reset this account at the same time, so the order of the two is unknown and the value is sent again.
+    /// Another reset of this account may have come after the last one, so the value is sent again: two operator processes reset
+    /// it at the same time, or this resource did not own it or named another account for a while.
     Overlapped,
 }
 

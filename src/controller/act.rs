@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use tracing::warn;
+use thiserror::Error;
 
 use super::Context;
 use super::cloud::{ResetError, Route, RouteError};
@@ -15,27 +15,45 @@ use super::outcome::{Accepted, Account, Failure, Outcome};
 use super::report;
 use crate::api::{Target, Trigger};
 use crate::credentials::CredentialsError;
+use crate::leader::NotLeader;
 use crate::rds::classification::{Class, Reason};
 use crate::rds::limit::{InstanceTurn, Permit};
 use crate::rds::response::{DbInstance, InstanceStatus};
 
-/// How long a reset may wait for its turn before the status says so. Most have theirs at once, and a status write for each
-/// would double the writes; beyond a second a reader must not be told that an old value is in sync.
+/// How long a reset may wait for its turn, and then for its answer, before the status says that it is due. Most are done at
+/// once, and a status write for each would double the writes; beyond a second a reader must not be told that an old value is
+/// in sync.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a decision could not be carried out. All of these may pass, and nothing was sent.
+#[derive(Debug, Error)]
+pub enum ActError {
+    /// The fresh look before a reset failed.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// The Lease does not say that this process leads.
+    #[error("no reset is sent: {0}")]
+    NotLeader(#[from] NotLeader),
+}
 
 /// Carries the decision out, and returns how it ended together with the observation that it was carried out on: for a reset,
 /// the one that was made right before.
 ///
 /// # Errors
-/// When the fresh look before a reset fails.
+/// When the fresh look before a reset fails, or the one at the Lease.
 pub async fn act(
     context: &Context,
     observation: Observation,
     decision: Decision,
-) -> Result<(Observation, Outcome), ObserveError> {
+) -> Result<(Observation, Outcome), ActError> {
     match decision {
         Decision::Reset(trigger) => reset(context, observation, trigger).await,
         Decision::LookAtAccount => Ok(look(context, observation).await),
+        Decision::Conflict => {
+            // Another resource resets the account now: what was accepted here before is not what it has.
+            context.unrecorded.forget(&observation.resource);
+            Ok((observation, Outcome::Settled(decision)))
+        }
         settled => Ok((observation, Outcome::Settled(settled))),
     }
 }
@@ -52,19 +70,16 @@ async fn reset(
     context: &Context,
     observation: Observation,
     trigger: Trigger,
-) -> Result<(Observation, Outcome), ObserveError> {
-    match Box::pin(attempt(context, observation, trigger)).await? {
-        Attempt::Done(observation, outcome) => Ok((observation, outcome)),
-        Attempt::Rejected(observation, _) => {
-            // The time that it took is in none of the looks that a reset needs, so all of them are repeated.
-            match Box::pin(attempt(context, observation, trigger)).await? {
-                Attempt::Done(observation, outcome) => Ok((observation, outcome)),
-                Attempt::Rejected(observation, failure) => {
-                    Ok((observation, Outcome::Failed(failure)))
-                }
-            }
-        }
-    }
+) -> Result<(Observation, Outcome), ActError> {
+    let observation = match attempt(context, observation, trigger).await? {
+        Attempt::Done(observation, outcome) => return Ok((observation, outcome)),
+        // The time that it took is in none of the looks that a reset needs, so all of them are repeated.
+        Attempt::Rejected(observation, _) => observation,
+    };
+    Ok(match attempt(context, observation, trigger).await? {
+        Attempt::Done(observation, outcome) => (observation, outcome),
+        Attempt::Rejected(observation, failure) => (observation, Outcome::Failed(failure)),
+    })
 }
 
 /// How one try to reset ended.
@@ -79,47 +94,62 @@ async fn attempt(
     context: &Context,
     observation: Observation,
     trigger: Trigger,
-) -> Result<Attempt, ObserveError> {
+) -> Result<Attempt, ActError> {
+    let done = |observation, outcome| Ok(Attempt::Done(observation, outcome));
     if let Some(accepted) = context.unrecorded.find(&observation) {
-        return Ok(Attempt::Done(observation, Outcome::Accepted(accepted)));
+        return done(observation, Outcome::Accepted(accepted));
     }
     let target = observation.resource.spec.target();
+    let admission = admit(context, &observation, &target, trigger);
     let admission = tokio::select! {
-        () = context.stop.cancelled() => return Ok(Attempt::Done(observation, Outcome::Abandoned)),
-        admission = admitted(context, &observation, &target, trigger) => admission,
+        () = context.stop.cancelled() => return done(observation, Outcome::Abandoned),
+        admission = announced(context, &observation, admission) => admission,
     };
     let admission = match admission {
         Ok(admission) => admission,
-        Err(failure) => return Ok(Attempt::Done(observation, Outcome::Failed(failure))),
+        Err(failure) => return done(observation, Outcome::Failed(failure)),
     };
 
-    let Some(fresh) = observe_fresh(context, &observation.resource).await? else {
-        return Ok(Attempt::Done(observation, Outcome::Abandoned));
+    // From here on the futures are large, and boxed, so that a thousand passes that only wait need little memory.
+    let Some(fresh) = Box::pin(observe_fresh(context, &observation.resource)).await? else {
+        return done(observation, Outcome::Abandoned);
     };
     if fresh.resource.spec != observation.resource.spec {
         // Turn, budget and look at the instance may have been another one's. The change wakes a pass of its own.
-        return Ok(Attempt::Done(fresh, Outcome::Abandoned));
+        return done(fresh, Outcome::Abandoned);
     }
     let trigger = match decide(&fresh, Timestamp::now()) {
         Decision::Reset(trigger) => trigger,
-        settled => return Ok(Attempt::Done(fresh, Outcome::Settled(settled))),
+        Decision::LookAtAccount => {
+            drop(admission);
+            let (observation, outcome) = look(context, fresh).await;
+            return done(observation, outcome);
+        }
+        settled => return done(fresh, Outcome::Settled(settled)),
     };
-    Ok(send(context, fresh, &target, trigger, admission).await)
+    let sent = send(context, &fresh, &target, trigger, admission);
+    Ok(match announced(context, &fresh, Box::pin(sent)).await? {
+        Sent::Ended(outcome) => Attempt::Done(fresh, outcome),
+        Sent::Rejected(failure) => Attempt::Rejected(fresh, failure),
+    })
 }
 
-/// Waits to be admitted, and says so in the status if that takes long.
-async fn admitted(
+/// Carries `work` out, and says in the status that a reset is due if that takes long.
+async fn announced<T>(
     context: &Context,
     observation: &Observation,
-    target: &Target,
-    trigger: Trigger,
-) -> Result<Admission, Failure> {
-    let mut admission = pin!(admit(context, observation, target, trigger));
-    if let Ok(admission) = tokio::time::timeout(ANNOUNCE_AFTER, &mut admission).await {
-        return admission;
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    if let Ok(done) = tokio::time::timeout(ANNOUNCE_AFTER, &mut work).await {
+        return done;
     }
-    let (admission, ()) = tokio::join!(admission, report::announce(context, observation));
-    admission
+    tokio::select! {
+        // Whatever this leads to is written on top of what stands there then, announced or not.
+        done = &mut work => return done,
+        () = Box::pin(report::announce(context, observation)) => {}
+    }
+    work.await
 }
 
 /// In this order everywhere, so that nobody can wait for each other in a circle.
@@ -151,53 +181,60 @@ async fn admit(
     })
 }
 
+/// How one send ended.
+enum Sent {
+    /// For good.
+    Ended(Outcome),
+    /// The cloud rejected the credentials, and others can be had.
+    Rejected(Failure),
+}
+
 async fn send(
     context: &Context,
-    observation: Observation,
+    observation: &Observation,
     target: &Target,
     trigger: Trigger,
     admission: Admission,
-) -> Attempt {
+) -> Result<Sent, NotLeader> {
     let SecretObservation::Usable(value) = &observation.secret else {
-        return Attempt::Done(observation, Outcome::Abandoned);
+        return Ok(Sent::Ended(Outcome::Abandoned));
     };
     let Admission {
         route,
         turn,
         permit,
     } = admission;
-    match context.leadership.prove().await {
-        Ok(proof) if proof.is_fresh() && !context.stop.is_cancelled() => {}
-        Ok(_) => return Attempt::Done(observation, Outcome::Abandoned),
-        Err(error) => {
-            warn!(%error, "no reset is sent");
-            return Attempt::Done(observation, Outcome::Abandoned);
-        }
+    let proof = context.leadership.prove().await?;
+    if context.stop.is_cancelled() {
+        return Ok(Sent::Ended(Outcome::Abandoned));
     }
+    if !proof.is_fresh() {
+        return Err(NotLeader::Unknown);
+    }
+    context.unrecorded.forget(&observation.resource);
     let answer = context.cloud.reset(&route, target, &value.password).await;
     drop(permit);
     drop(turn);
-    match answer {
+    Ok(match answer {
         Ok(request_id) => {
             let time = Timestamp::now();
             let account = context.cloud.account(&route, target).await;
-            let accepted = Accepted {
+            Sent::Ended(Outcome::Accepted(Accepted {
                 time,
                 request_id,
                 trigger,
                 account,
-            };
-            Attempt::Done(observation, Outcome::Accepted(accepted))
+            }))
         }
         Err(ResetError { error, try_again }) => {
             let failure = Failure::of_reset(&error, trigger);
             if try_again {
-                Attempt::Rejected(observation, failure)
+                Sent::Rejected(failure)
             } else {
-                Attempt::Done(observation, Outcome::Failed(failure))
+                Sent::Ended(Outcome::Failed(failure))
             }
         }
-    }
+    })
 }
 
 async fn look(context: &Context, observation: Observation) -> (Observation, Outcome) {

@@ -202,6 +202,8 @@ impl Cloud {
             };
             self.read("DescribeDBInstanceAttribute", route, call).await
         };
+        // Boxed: while it waits for another's read, it need not have room for its own.
+        let read = Box::pin(read);
         self.limits.instance(&route.budget, instance_id, read).await
     }
 

@@ -47,7 +47,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::rds::classification::Class;
 
-use act::act;
+use act::{ActError, act};
 use cloud::Cloud;
 use decide::{Decision, Observation, decide};
 use index::Index;
@@ -111,6 +111,9 @@ pub enum PassError {
     /// It could not observe.
     #[error(transparent)]
     Observe(#[from] ObserveError),
+    /// It could not carry the decision out.
+    #[error(transparent)]
+    Act(#[from] ActError),
     /// It could not write the status.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -196,17 +199,12 @@ async fn reconcile(context: &Context, watched: &Watched) -> Result<Action, PassE
     let (observation, outcome) = act(context, observation, decision).await?;
     let now = Timestamp::now();
     let wait = schedule(&observation, &outcome, now, rand::rng().random());
-    report(
-        context,
-        &observation,
-        &outcome,
-        Times {
-            now,
-            next: now + wait,
-        },
-    )
-    .await?;
-    Ok(Action::requeue(wait))
+    // The status keeps whole seconds, and a pass before the time that it tells would be one for nothing.
+    let next = status::whole_seconds_up(now + wait);
+    report(context, &observation, &outcome, Times { now, next }).await?;
+    Ok(Action::requeue(
+        Duration::try_from(next.duration_since(now)).unwrap_or(wait),
+    ))
 }
 
 /// The resource, unless there is nothing to do for it: it is being deleted, which changes no database, or cannot be decoded.

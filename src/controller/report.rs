@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::Context;
 use super::decide::Observation;
 use super::observe::{ObserveError, read_resource};
-use super::outcome::{Accepted, Failure, Outcome};
+use super::outcome::{Failure, Outcome};
 use super::status::{self, Times};
 use crate::api::{
     ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus, ReadyReason,
@@ -25,8 +25,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a write is tried again: a conflict or two, and a little more.
 const RETRIES: usize = 3;
 
-/// A success is tried for some six minutes, longer than an API server takes to restart.
-const RETRIES_OF_A_SUCCESS: usize = 40;
+/// What may have changed the database is tried for some six minutes, longer than an API server takes to restart.
+const RETRIES_OF_A_RESET: usize = 40;
 
 /// Why the status was not written.
 #[derive(Debug, Error)]
@@ -34,6 +34,9 @@ pub enum ReportError {
     /// The object changed since it was read. Read it again, and apply the outcome to that.
     #[error("the DatabaseAccountPassword changed while its status was written")]
     Conflict,
+    /// Another process has reset the account meanwhile, so that what this pass found is out of date.
+    #[error("the account was reset by another process meanwhile")]
+    Overtaken,
     /// It could not be read again after a conflict.
     #[error(transparent)]
     Read(#[from] ObserveError),
@@ -47,8 +50,8 @@ pub enum ReportError {
 
 /// Writes the status if it differs, then publishes the Event, counts, and logs one line.
 ///
-/// A reset that was accepted must not be forgotten for a passing fault: its write is tried for longer than that of any other
-/// outcome, which the next pass would find again by itself.
+/// A reset that RDS accepted, or may have, must not be forgotten for a passing fault: its write is tried for longer than that of
+/// any other outcome, which the next pass would find again by itself.
 ///
 /// # Errors
 /// When the status could not be written.
@@ -61,10 +64,10 @@ pub async fn report(
     if matches!(outcome, Outcome::Abandoned) {
         return Ok(());
     }
-    let retries = if matches!(outcome, Outcome::Accepted(_)) {
-        RETRIES_OF_A_SUCCESS
-    } else {
-        RETRIES
+    let retries = match outcome {
+        Outcome::Accepted(_) => RETRIES_OF_A_RESET,
+        Outcome::Failed(failure) if failure.outcome_unknown => RETRIES_OF_A_RESET,
+        _ => RETRIES,
     };
     let before = ready_reason(observation.resource.status.as_ref());
     let written = write(context, observation, outcome, times, retries).await;
@@ -131,7 +134,7 @@ async fn write(
                 .with_max_delay(Duration::from_secs(10))
                 .with_max_times(retries),
         )
-        .when(|error| !matches!(error, ReportError::Refused(_)))
+        .when(|error| !matches!(error, ReportError::Refused(_) | ReportError::Overtaken))
         .await
 }
 
@@ -146,11 +149,14 @@ async fn put(
 ) -> Result<DatabaseAccountPassword, ReportError> {
     let old = base.status.clone().unwrap_or_default();
     let new = match outcome {
-        Outcome::Accepted(accepted) if was_reset_meanwhile(&old, observation, accepted) => {
+        outcome if !was_reset_meanwhile(&old, observation, outcome) => {
+            status::after(&old, observation, outcome, times)
+        }
+        Outcome::Accepted(accepted) => {
             let overlapped = Outcome::Overlapped(accepted.clone());
             status::after(&old, observation, &overlapped, times)
         }
-        outcome => status::after(&old, observation, outcome, times),
+        _ => return Err(ReportError::Overtaken),
     };
     if base.status.is_some() && new == old {
         return Ok(base);
@@ -185,7 +191,7 @@ async fn put(
 fn was_reset_meanwhile(
     status: &DatabaseAccountPasswordStatus,
     observation: &Observation,
-    accepted: &Accepted,
+    outcome: &Outcome,
 ) -> bool {
     let observed = observation
         .resource
@@ -193,7 +199,13 @@ fn was_reset_meanwhile(
         .as_ref()
         .and_then(|status| status.last_reset.as_ref());
     let last_reset = status.last_reset.as_ref();
-    let is_own = last_reset.is_some_and(|reset| reset.request_id == accepted.request_id.as_str());
+    let is_own = match outcome {
+        Outcome::Accepted(accepted) => last_reset.is_some_and(|reset| {
+            // Without a fingerprint it is this one, written as one that overlapped, and stays so.
+            reset.request_id == accepted.request_id.as_str() && reset.fingerprint.is_some()
+        }),
+        _ => false,
+    };
     last_reset != observed && !is_own
 }
 
@@ -281,7 +293,7 @@ fn log(observation: &Observation, outcome: &Outcome) {
             "password not reset"
         ),
         _ => {
-            tracing::debug!(resource = %name(resource), instance, account, outcome = outcome.label(), "looked at")
+            tracing::debug!(resource = %name(resource), instance, account, outcome = outcome.label(), "looked at");
         }
     }
 }

@@ -77,13 +77,12 @@ impl Scopes {
 
     fn wake(&self, mut concerned: Concerned) {
         for scope in self.iter() {
-            match &scope.namespace {
-                None => scope.wakes.add(std::mem::take(&mut concerned)),
-                Some(namespace) => {
-                    let ours = concerned.extract_if(.., |name| name.namespace == *namespace);
-                    scope.wakes.add(ours.collect());
-                }
-            }
+            let (ours, others) = concerned.into_iter().partition(|name| {
+                let namespace = scope.namespace.as_ref();
+                namespace.is_none_or(|namespace| name.namespace == *namespace)
+            });
+            scope.wakes.add(ours);
+            concerned = others;
         }
     }
 }

@@ -37,6 +37,7 @@ impl Written {
     }
 
     /// Whether `stored` may be older than the last write. Once the write has come back, it need not be remembered.
+    #[must_use]
     pub fn is_behind(&self, stored: &DatabaseAccountPassword) -> bool {
         let Some(uid) = stored.uid() else {
             return false;

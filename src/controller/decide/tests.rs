@@ -365,7 +365,7 @@ enum LastReset {
 enum Version {
     Same,
     AnotherUid,
-    AnotherResourceVersion,
+    Touched,
     AnotherKey,
 }
 
@@ -377,6 +377,7 @@ enum Request {
 }
 
 /// What of the newest try is still the same.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Tried {
     generation: bool,
@@ -387,6 +388,7 @@ struct Tried {
     next: i64,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Copy)]
 struct Situation {
     suspend: bool,
@@ -458,7 +460,7 @@ impl Situation {
                 match same {
                     Version::Same => {}
                     Version::AnotherUid => version.uid = "secret-2".to_owned(),
-                    Version::AnotherResourceVersion => version.resource_version = "8".to_owned(),
+                    Version::Touched => version.resource_version = "8".to_owned(),
                     Version::AnotherKey => version.key = "other".to_owned(),
                 }
             }
@@ -523,7 +525,7 @@ impl Situation {
         let versions = [
             Version::Same,
             Version::AnotherUid,
-            Version::AnotherResourceVersion,
+            Version::Touched,
             Version::AnotherKey,
         ];
         let mut last_resets = vec![

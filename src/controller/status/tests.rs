@@ -6,11 +6,12 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::api::{Target, Trigger};
+use crate::api::{HISTORY_LIMIT, Target, Trigger};
 use crate::controller::decide::{Ownership, decide};
 use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, accepted, at, failure};
+use crate::controller::outcome::{Account, Failure};
 use crate::controller::schedule;
-use crate::rds::classification::Class;
+use crate::rds::classification::{Class, Reason, TABLE};
 use crate::rds::password::PasswordRule;
 use crate::secret::SecretReadError;
 
@@ -716,6 +717,21 @@ fn a_value_that_is_turned_back_while_the_instance_is_away_is_in_sync() {
     assert_eq!(life.pending_since(), None);
 }
 
+/// The instance may be away still, but nobody knows; what is known to be in the way is another thing.
+#[test]
+fn the_newest_failure_is_the_one_that_is_told() {
+    let mut life = Life::new();
+    life.pass(NOT_RUNNING);
+    life.sleep(700);
+    life.pass(Answer::Fails(
+        Class::PersonNeeded,
+        Reason::AccessDenied,
+        false,
+    ));
+    assert_eq!(life.ready(), ("False", "AccessDenied"));
+    assert!(life.summary().contains("InstanceReady Unknown NotAsked"));
+}
+
 #[test]
 fn what_was_in_the_way_of_one_instance_is_not_told_of_another() {
     let mut life = Life::in_sync();
@@ -779,6 +795,22 @@ fn after_a_lost_answer_a_value_that_is_turned_back_is_sent() {
     let (decision, _) = life.pass(AVAILABLE);
     assert_eq!(decision, Decision::Reset(Trigger::SecretChanged));
     assert_eq!(life.ready(), ("True", "InSync"));
+}
+
+/// Kubernetes keeps whole seconds. A finer time would differ from what is read back.
+#[rstest]
+fn times_are_kept_as_they_are_written(
+    #[values(AVAILABLE, NOT_AVAILABLE, THROTTLED, Answer::Overlapped)] answer: Answer,
+) {
+    let mut life = Life::new();
+    life.now = Timestamp::new(at(0).as_second(), 999_999_999).unwrap();
+    // Each pass compares what it wrote with what is read back.
+    life.pass(answer);
+    life.world.secret = Err(SecretProblem::NotFound);
+    life.pass(answer);
+    if let Some(attempt) = &life.status().last_attempt {
+        assert!(attempt.next_time.0 > life.now);
+    }
 }
 
 #[test]
@@ -977,7 +1009,7 @@ impl Life {
         assert_eq!(status.observed_generation, generation);
         for condition in &status.conditions {
             assert_eq!(condition.observed_generation, generation);
-            let older = conditions::find(&before.conditions, &condition.type_);
+            let older = k8s_controller::conditions::find(&before.conditions, &condition.type_);
             let kept = older.filter(|older| older.status == condition.status);
             let expected = kept.map_or(self.now, |older| older.last_transition_time.0);
             assert_eq!(condition.last_transition_time.0, expected);

@@ -6,8 +6,10 @@ pub mod install;
 pub mod operator;
 mod process;
 pub mod proxy;
+pub mod search;
 
 pub use bed::{Testbed, condition, reason};
 pub use control_plane::ControlPlane;
 pub use operator::Operator;
 pub use proxy::ApiProxy;
+pub use search::Search;

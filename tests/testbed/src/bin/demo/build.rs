@@ -17,6 +17,10 @@ const PROGRAM: &str = "rds-password-operator";
 /// compiled twice.
 const ARGUMENTS: &[&str] = &["build", "-p", PROGRAM, "-p", "testbed", "--bin", PROGRAM];
 
+/// What `cargo run` tells this program about its own package. Some build scripts (ring's) read variables of these names, and
+/// cargo would run them again, and compile everything anew that rests on them.
+const RUN_VARIABLES: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// The command line, for people.
 pub(crate) fn command_line() -> String {
     format!("cargo {}", ARGUMENTS.join(" "))
@@ -42,7 +46,16 @@ struct Target {
 pub(crate) async fn operator() -> Result<PathBuf> {
     // Set by `cargo run`, to the very cargo that it is.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let cargo = Command::new(cargo)
+    let mut cargo = Command::new(cargo);
+    for (name, _) in env::vars_os() {
+        if RUN_VARIABLES
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            cargo.env_remove(name);
+        }
+    }
+    let cargo = cargo
         .args(ARGUMENTS)
         .arg("--message-format=json-render-diagnostics")
         .current_dir(repository_file(""))

@@ -82,11 +82,9 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
         .collect();
     rows.iter()
         .map(|row| {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:<width$}", width = width + GAP));
-            }
-            line.trim_end().to_owned()
+            let cells = row.iter().zip(&widths);
+            let cells = cells.map(|(cell, width)| format!("{cell:<width$}", width = width + GAP));
+            cells.collect::<String>().trim_end().to_owned()
         })
         .collect()
 }
