@@ -81,7 +81,7 @@ pub struct RunArguments {
     pub allow_node_role: bool,
 
     /// OIDC provider of RAM that knows this cluster, for ServiceAccounts that a resource names and that name none themselves:
-    /// acs:ram::ACCOUNT:oidc-provider/NAME.
+    /// `acs:ram::ACCOUNT:oidc-provider/NAME`.
     #[arg(long, env = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN")]
     pub oidc_provider_arn: Option<String>,
 
