@@ -9,6 +9,7 @@
 
 mod issuer;
 mod lifetime;
+mod operator;
 mod refusals;
 mod sources;
 mod world;

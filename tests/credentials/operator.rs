@@ -1,0 +1,202 @@
+//! The operator itself with temporary credentials: they end, they are rejected, they cannot be had.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use rds_password_operator::api::DatabaseAccountPassword;
+use rds_simulator::{Action, CredentialsUri, Fault, OidcProvider, Role};
+use testbed::bed::NAMESPACE;
+use testbed::operator::OperatorBuilder;
+use testbed::{Testbed, condition};
+
+use crate::issuer::{AUDIENCE, ISSUER, Issuer, SUBJECT};
+use crate::world::{PROVIDER, ROLE};
+
+const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
+
+/// Removed at the end.
+struct TokenFile(PathBuf);
+
+impl TokenFile {
+    fn new(token: &str) -> Result<Self> {
+        let name = format!("token-{:016x}", rand::random::<u64>());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::write(&path, token)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for TokenFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// With RRSA's variables instead of an access key.
+async fn with_rrsa(bed: &Testbed, issuer: &Issuer, token: &TokenFile) -> Result<OperatorBuilder> {
+    let provider = OidcProvider::new(PROVIDER, ISSUER, &issuer.key_set())?;
+    bed.rds.add_oidc_provider(provider);
+    Ok(bed
+        .operator()
+        .await?
+        .without_env("ALIBABA_CLOUD_ACCESS_KEY_ID")
+        .without_env("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+        .env("ALIBABA_CLOUD_ROLE_ARN", ROLE)
+        .env("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", PROVIDER)
+        .env("ALIBABA_CLOUD_OIDC_TOKEN_FILE", token.0.as_os_str())
+        .flag("sts-endpoint", bed.rds.url()))
+}
+
+fn role() -> Role {
+    Role::new(ROLE).trusts_oidc(PROVIDER, ISSUER, AUDIENCE, SUBJECT)
+}
+
+/// Every try of its life was a success.
+fn assert_never_failed(resource: &DatabaseAccountPassword) {
+    let status = resource.status.as_ref().unwrap();
+    assert!(status.last_attempt.is_none());
+    assert!(
+        status.history.iter().all(|entry| entry.code.is_none()),
+        "{:#?}",
+        status.history
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_end_while_it_runs() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let issuer = Issuer::new();
+    let token = TokenFile::new(&issuer.token())?;
+    bed.rds.add_role(role());
+    bed.rds
+        .set_token_lifetime(std::time::Duration::from_secs(4));
+    let operator = with_rrsa(&bed, &issuer, &token).await?.start().await?;
+    operator.wait_until_leading().await?;
+
+    bed.create_secret("orders-db", "Password#0").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    let assumed = || {
+        let calls = bed.calls().into_iter();
+        calls
+            .filter(|call| call.is(Action::AssumeRoleWithOidc))
+            .count()
+    };
+    let mut number = 0;
+    while assumed() < 4 {
+        number += 1;
+        let password = format!("Password#{number}");
+        bed.rotate("orders-db", &password).await?;
+        bed.wait_for_password(&password).await?;
+    }
+    let resource = bed.wait_until_ready("orders-app").await?;
+    assert_never_failed(&resource);
+    assert!(bed.calls().iter().all(|call| call.succeeded()));
+    for part in fs::read_to_string(&token.0)?.split('.') {
+        ensure!(!operator.log().contains(part), "the token is in the log");
+    }
+    Ok(())
+}
+
+/// First at the look at the instance, whose answer is then kept, then at the reset itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_are_rejected_are_replaced_within_the_pass() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    bed.rds.add_role(role());
+    let server = bed
+        .rds
+        .start_credentials_uri(CredentialsUri::of_role(ROLE))
+        .await?;
+    let operator = bed
+        .operator()
+        .await?
+        .env("ALIBABA_CLOUD_CREDENTIALS_URI", server.url())
+        .flag("credentials-source", "uri")
+        .start()
+        .await?;
+    operator.wait_until_leading().await?;
+    let fault = Fault::error(400, "InvalidSecurityToken.Expired", "no").times(1);
+    bed.rds
+        .add_fault(fault.clone().on(Action::DescribeDBInstanceAttribute));
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    let resource = bed.wait_until_ready("orders-app").await?;
+    assert_never_failed(&resource);
+    let given = || {
+        let calls = bed.calls().into_iter();
+        calls
+            .filter(|call| call.is(Action::GetCredentialsUri))
+            .count()
+    };
+    assert_eq!(given(), 2);
+    drop(operator);
+
+    let operator = bed
+        .operator()
+        .await?
+        .env("ALIBABA_CLOUD_CREDENTIALS_URI", server.url())
+        .flag("credentials-source", "uri")
+        .start()
+        .await?;
+    operator.wait_until_leading().await?;
+    bed.rds.add_fault(fault.on(Action::ResetAccountPassword));
+    bed.rotate("orders-db", "Second#Password2").await?;
+    bed.wait_for_password("Second#Password2").await?;
+    let resource = bed.wait_until_ready("orders-app").await?;
+    assert_never_failed(&resource);
+    assert_eq!(given(), 4);
+    let resets = bed.resets();
+    let effects: Vec<bool> = resets.iter().map(|call| call.took_effect).collect();
+    assert_eq!(effects, [true, false, true]);
+    assert_ne!(resets[1].access_key_id, resets[2].access_key_id);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_cannot_be_assumed_is_told_and_heals() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let issuer = Issuer::new();
+    let token = TokenFile::new(&issuer.token())?;
+    bed.rds.add_role(Role::new(ROLE));
+    let operator = with_rrsa(&bed, &issuer, &token).await?.start().await?;
+    operator.wait_until_leading().await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    let resource = bed.wait_for_reason("orders-app", "AccessDenied").await?;
+    let ready = condition(&resource, "Ready").context("no condition")?;
+    ensure!(ready.message.contains("trust policy"), "{}", ready.message);
+    ensure!(
+        ready.message.contains("credentials source: oidc"),
+        "{}",
+        ready.message
+    );
+    ensure!(condition(&resource, "Stalled").is_some());
+    let attempt = resource.status.and_then(|status| status.last_attempt);
+    let attempt = attempt.context("no lastAttempt")?;
+    assert_eq!(
+        attempt.code.as_deref(),
+        Some("AuthenticationFail.NoPermission")
+    );
+    let calls = bed.calls();
+    let refused = calls
+        .iter()
+        .find(|call| call.is(Action::AssumeRoleWithOidc));
+    let request_id = refused.map(|call| call.request_id.as_str());
+    assert_eq!(attempt.request_id.as_deref(), request_id);
+    bed.wait_for_event("orders-app", "ResetFailed").await?;
+
+    bed.rds.add_role(role());
+    bed.request_reset("orders-app", "the role is corrected")
+        .await?;
+    bed.wait_until_ready("orders-app").await?;
+    let told = serde_json::to_string(&bed.resources().get("orders-app").await?)?
+        + &serde_json::to_string(&bed.events().await?)?
+        + &operator.log();
+    for part in fs::read_to_string(&token.0)?
+        .split('.')
+        .filter(|part| part.len() > 20)
+    {
+        ensure!(!told.contains(part), "{NAMESPACE}: the token is told");
+    }
+    Ok(())
+}
