@@ -20,7 +20,7 @@ use super::{
     identifier::Secrets,
     password::Password,
     response::{ACCOUNTS_PER_PAGE, AccountStatus, Answer, DbInstance, time_left},
-    signature::{ApiRequest, SignatureMethod},
+    signature::{ApiRequest, SignatureMethod, SignedRequest},
 };
 
 /// RDS' version of the API (that of ECS, `2014-05-26`, looks much the same).
@@ -199,22 +199,24 @@ impl RdsClient {
         } else {
             &self.loopback
         };
-        let signed = self.signature_method.sign(
-            &ApiRequest {
-                host: endpoint.url("").authority(),
-                action: request.action,
-                version: API_VERSION,
-                parameters: request.parameters,
-            },
-            signer,
-        )?;
+        let request_to_sign = ApiRequest {
+            host: endpoint.host(),
+            action: request.action,
+            version: API_VERSION,
+            parameters: request.parameters,
+        };
+        let SignedRequest {
+            query,
+            headers,
+            body,
+        } = self.signature_method.sign(&request_to_sign, signer)?;
         let response = client
-            .post(endpoint.url(&signed.query))
-            .headers(signed.headers)
+            .post(endpoint.url(&query))
+            .headers(headers)
             .header(ACCEPT, HeaderValue::from_static("application/json"))
             // Zeroed when it is sent. The copies in the buffers of the HTTP and TLS libraries, and theirs of the URL,
             // are not.
-            .body(Bytes::from_owner(signed.body))
+            .body(Bytes::from_owner(body))
             .timeout(request.timeout)
             .send()
             .await
@@ -305,7 +307,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::rds::error::{Class, Reason};
+    use crate::rds::{
+        error::{Class, Reason},
+        signature,
+    };
     use SignatureMethod::{Acs3HmacSha256, HmacSha1};
 
     const PASSWORD: &str = "Aa1!@#$%^&*()_+-=";
@@ -631,6 +636,16 @@ mod tests {
             },
         );
         prop_oneof![anything, nearly, echo]
+    }
+
+    proptest! {
+        #[test]
+        fn a_url_keeps_the_query_that_was_signed(name in any::<String>(), value in any::<String>()) {
+            let endpoint: Endpoint = "https://rds.aliyuncs.com".parse().unwrap();
+            let query = signature::encode_pairs(&[(&name, &value)]);
+            let url = endpoint.url(&query);
+            prop_assert_eq!(url.query(), Some(query.as_str()));
+        }
     }
 
     proptest! {

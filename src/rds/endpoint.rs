@@ -160,6 +160,11 @@ impl Endpoint {
         self.0.scheme() == "https"
     }
 
+    /// Host, and port unless it is the scheme's own: what the header `Host` holds.
+    pub(super) fn host(&self) -> &str {
+        self.0.authority()
+    }
+
     /// The URL of a request with this query (already percent-encoded). RPC APIs know one path only, `/`.
     pub(crate) fn url(&self, query: &str) -> Url {
         let mut url = self.0.clone();
@@ -282,6 +287,14 @@ mod tests {
     #[case("http://localhost:8080", "http://localhost:8080")]
     fn takes(#[case] text: &str, #[case] shown: &str) {
         assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+    }
+
+    #[rstest]
+    #[case("https://rds.aliyuncs.com:443", "rds.aliyuncs.com")]
+    #[case("https://rds.aliyuncs.com:8443", "rds.aliyuncs.com:8443")]
+    #[case("http://[::1]:8080", "[::1]:8080")]
+    fn hosts(#[case] text: &str, #[case] host: &str) {
+        assert_eq!(text.parse::<Endpoint>().unwrap().host(), host);
     }
 
     #[rstest]

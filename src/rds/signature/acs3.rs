@@ -26,7 +26,7 @@ pub(super) fn signed_request(
     signer: &Signer<'_>,
 ) -> Result<SignedRequest, MalformedCredentials> {
     let unsigned = Unsigned::new(request, signer);
-    let authorization = Zeroizing::new(format!(
+    let authorization = format!(
         "{ALGORITHM} Credential={},SignedHeaders={},Signature={}",
         signer.credentials.access_key_id,
         unsigned.header_names(),
@@ -34,7 +34,7 @@ pub(super) fn signed_request(
             &unsigned.canonical_request(),
             signer.credentials.access_key_secret.expose_secret()
         ),
-    ));
+    );
     let mut headers = HeaderMap::new();
     for (name, value) in &unsigned.headers {
         headers.insert(HeaderName::from_static(name), header_value(value)?);
@@ -169,12 +169,12 @@ mod tests {
             hash(&unsigned.canonical_request()),
             "7ea06492da5221eba5297e897ce16e55f964061054b7695beedaac1145b1e259"
         );
-        let signed = signed_request(&RUN_INSTANCES, &signer).unwrap();
+        let request = signed_request(&RUN_INSTANCES, &signer).unwrap();
         assert_eq!(
-            *signed.query,
+            *request.query,
             "ImageId=win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd&RegionId=cn-shanghai"
         );
-        assert_eq!(*signed.body, "");
+        assert_eq!(*request.body, "");
         let expected = [
             (
                 "authorization",
@@ -193,13 +193,13 @@ mod tests {
             ("x-acs-signature-nonce", "3156853299f313e23d1673dc12e1703d"),
             ("x-acs-version", "2014-05-26"),
         ];
-        let sent: BTreeMap<_, _> = signed
+        let sent: BTreeMap<_, _> = request
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
             .collect();
         assert_eq!(sent, BTreeMap::from(expected));
-        assert!(!format!("{:?}", signed.headers).contains("06563a9e"));
+        assert!(!format!("{:?}", request.headers).contains("06563a9e"));
     }
 
     #[test]
@@ -251,10 +251,11 @@ mod tests {
             headers.extend([("x-acs-security-token", token), ("x-acs-accesskey-id", id)]);
         }
         let names = headers.keys().copied().collect::<Vec<_>>().join(";");
-        let lines: String = headers
+        let lines: Vec<String> = headers
             .iter()
             .map(|(name, value)| format!("{name}:{}\n", value.trim()))
             .collect();
+        let lines = lines.concat();
         let query = definition::query(parameters);
         let canonical = format!("POST\n/\n{query}\n{lines}\n{names}\n{of_nothing}");
         let text = format!("ACS3-HMAC-SHA256\n{}", hex(&Sha256::digest(canonical)));
