@@ -5,7 +5,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use rds_password_operator::api::API_GROUP;
 use serde_json::{Value, json};
 use testbed::bed::{ACCOUNT, INSTANCE, NAMESPACE};
@@ -13,8 +14,8 @@ use testbed::install::{self, OPERATOR as OPERATOR_NAME};
 use testbed::{Testbed, reason};
 
 use crate::person::{
-    Person, Right, SECRET, bind, create_token, ensure_refused, get_secret, request, reset,
-    wait_until_allowed,
+    Person, Right, SECRET, bind, create_token, ensure_refused, get_secret, is_allowed, request,
+    reset, wait_until, wait_until_allowed,
 };
 use crate::{OPERATOR, SAMPLE};
 
@@ -76,6 +77,40 @@ async fn passwords_are_rotated_with_the_policies_on() -> Result<()> {
 
     let (status, log) = operator.terminate().await?;
     ensure!(status.success(), "{status}:\n{log}");
+    Ok(())
+}
+
+/// An operator that watches some namespaces needs no right in the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_can_be_kept_to_its_namespaces() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let everywhere = Api::<ClusterRoleBinding>::all(bed.client.clone());
+    everywhere
+        .delete(OPERATOR_NAME, &DeleteParams::default())
+        .await?;
+    let subject =
+        json!({ "kind": "ServiceAccount", "namespace": OPERATOR_NAME, "name": OPERATOR_NAME });
+    let role = ("ClusterRole", OPERATOR_NAME);
+    bind(&bed.client, NAMESPACE, OPERATOR_NAME, role, &subject).await?;
+    let token = install::issue_token(&bed.client, (OPERATOR_NAME, OPERATOR_NAME)).await?;
+    let identity = bed.control_plane.client_with_token(&token).await?;
+    wait_until_allowed(&identity, NAMESPACE, get_secret(SECRET)).await?;
+    wait_until("no right elsewhere", async || {
+        Ok(!is_allowed(&identity, "default", get_secret(SECRET)).await?)
+    })
+    .await?;
+
+    let operator = bed
+        .operator()
+        .await?
+        .argument(format!("--watch-namespace={NAMESPACE}"))
+        .start()
+        .await?;
+    operator.wait_until_leading().await?;
+    bed.create_secret(SECRET, "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", SECRET)).await?;
+    bed.wait_until_ready("orders-app").await?;
+    bed.wait_for_event("orders-app", "PasswordReset").await?;
     Ok(())
 }
 
