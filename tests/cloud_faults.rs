@@ -510,6 +510,36 @@ async fn what_a_person_has_to_put_right_is_named_and_a_new_value_overtakes_the_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn neither_another_version_of_the_secret_nor_a_restart_shortens_the_wait() -> Result<()> {
+    let (bed, operator) = in_sync().await?;
+    let resets = Target::from(Action::ResetAccountPassword).instance(INSTANCE);
+    bed.rds.add_fault(error(403, "Forbidden.RAM").on(resets));
+    bed.rotate("orders-db", "Second#Password2").await?;
+    let stalled = failed(&bed, "orders-app", "AccessDenied").await?;
+    let refused = attempt(&stalled)?;
+
+    // Each of these makes the operator look again, and only look: what it would send is what was refused.
+    let label = serde_json::json!({ "metadata": { "labels": { "team": "orders" } } });
+    bed.patch_secret("orders-db", label).await?;
+    bed.settle().await?;
+    operator.terminate().await?;
+    let operator = bed.operator().await?.start().await?;
+    operator.wait_until_leading().await?;
+    bed.settle().await?;
+
+    let calls = bed.calls();
+    let early: Vec<&Call> = calls
+        .iter()
+        .filter(|call| call.instance.as_deref() == Some(INSTANCE))
+        .skip_while(|call| Some(&call.request_id) != refused.request_id.as_ref())
+        .skip(1)
+        .filter(|call| call.arrived < refused.next_time.0)
+        .collect();
+    assert!(early.is_empty(), "before {refused:?}: {early:#?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_credentials_are_named_by_their_variables() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let (id, secret, token) = (
