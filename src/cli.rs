@@ -64,7 +64,8 @@ pub struct RunArguments {
     )]
     pub rds_signature: SignatureMethod,
 
-    /// Where the operator's own cloud credentials come from. The first of these that is configured by default.
+    /// Source of the operator's own cloud credentials; by default the first that is configured: environment, oidc, profile,
+    /// file, uri, node-role.
     ///
     /// oidc is what RRSA sets up; profile is the aliyun tool's file, file the SDKs'. node-role needs --allow-node-role.
     #[arg(

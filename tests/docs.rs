@@ -332,7 +332,8 @@ fn flags() -> Result<()> {
         .context("no subcommand run")?;
     let rows: Vec<Vec<String>> = run
         .get_arguments()
-        .filter(|argument| argument.get_id() != "help")
+        // Hidden ones are for tests.
+        .filter(|argument| argument.get_id() != "help" && !argument.is_hide_set())
         .map(|argument| {
             let flag = format!("--{}", argument.get_long().unwrap_or_default());
             let variable = argument.get_env().map(|name| code(name.display()));

@@ -18,11 +18,10 @@ pub(super) const TOKEN_FILE: &str = "ALIBABA_CLOUD_OIDC_TOKEN_FILE";
 /// STS takes tokens of 4 to 20,000 characters.
 const TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 4..=20_000;
 
-/// The role's ARN alone does not count: it also serves profiles.
+/// The token is what this source alone needs: a role's ARN serves profiles, a provider's ARN whoever assumes roles with
+/// other tokens.
 pub(super) fn is_configured(host: &Host) -> bool {
-    [PROVIDER_ARN, TOKEN_FILE]
-        .iter()
-        .any(|name| host.variable(name).is_some())
+    host.variable(TOKEN_FILE).is_some()
 }
 
 pub(super) fn method(host: &Host, settings: &Settings) -> Result<Method, CredentialsError> {
@@ -141,8 +140,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case(&[PROVIDER_ARN], ROLE_ARN)]
-    #[case(&[PROVIDER_ARN, ROLE_ARN], TOKEN_FILE)]
+    #[case(&[TOKEN_FILE], ROLE_ARN)]
+    #[case(&[TOKEN_FILE, PROVIDER_ARN], ROLE_ARN)]
     #[case(&[TOKEN_FILE, ROLE_ARN], PROVIDER_ARN)]
     fn what_is_missing_is_named(#[case] set: &[&str], #[case] missing: &str) {
         let set: Vec<_> = ALL
@@ -156,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn the_roles_arn_alone_is_no_source() {
-        assert!(!is_configured(&host(&ALL[..1], NONE)));
+    fn without_a_token_it_is_no_source() {
+        assert!(!is_configured(&host(&ALL[..2], NONE)));
     }
 
     #[rstest]

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::error::{CredentialsError, Kind, SourceName};
 use super::super::issued::IssuedCredentials;
+use crate::rds::classification::Class;
 use crate::rds::credentials::Credentials;
 
 /// Credentials whose end nobody knows are looked at again after this: soon enough that a corrected file or Secret is noticed,
@@ -24,9 +25,11 @@ const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 const MARGIN_PART: f64 = 0.1;
 
 /// The pause after a failed fetch doubles from the first to the longest. Short, since the resources' own back-off comes on
-/// top of it: it keeps many resources of one identity from asking one after the other.
+/// top of it: it keeps many resources of one identity from asking one after the other. Shorter still where a person has to
+/// act, who then wants to see what it led to.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE_FOR_A_PERSON: Duration = Duration::from_secs(5);
 
 /// The longest time for which the cloud asks to be left alone.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
@@ -169,7 +172,12 @@ fn expired(origin: SourceName) -> CredentialsError {
 /// How long no fetch is tried after the `count`th failure in a row (1 for the first).
 fn pause(error: &CredentialsError, count: u32, jitter: f64) -> SignedDuration {
     let doublings = count.saturating_sub(1).min(8);
-    let base = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
+    let longest = if error.class() == Class::PersonNeeded {
+        LONGEST_PAUSE_FOR_A_PERSON
+    } else {
+        LONGEST_PAUSE
+    };
+    let base = (FIRST_PAUSE * 2_u32.pow(doublings)).min(longest);
     let base = base.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
     let asked = error.retry_after().unwrap_or_default();
     let pause = base.max(asked.min(LONGEST_RETRY_AFTER));
@@ -285,6 +293,13 @@ mod tests {
     ) {
         let error = failure(retry_after);
         assert_eq!(pause(&error, count, jitter).as_millis(), milliseconds);
+    }
+
+    #[test]
+    fn a_person_waits_for_less() {
+        let error = CredentialsError::new(SourceName::Oidc, Kind::Denied, "no");
+        assert_eq!(pause(&error, 1, 0.0).as_millis(), 500);
+        assert_eq!(pause(&error, 9, 0.0).as_millis(), 2500);
     }
 
     #[test]
