@@ -28,7 +28,6 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::credentials::Credentials;
-pub use rpc::{METHOD, VERSION, sign};
 
 /// All requests are sent with it.
 const HTTP_METHOD: &str = "POST";
@@ -80,7 +79,7 @@ impl fmt::Display for SignatureMethod {
 }
 
 /// Makes a request unique: the API refuses one that it has seen.
-pub struct Nonce(pub(crate) String);
+pub struct Nonce(String);
 
 impl Nonce {
     /// From random bytes, fresh for each send.

@@ -16,9 +16,9 @@ use super::{
 };
 
 /// Value of the parameter `SignatureMethod`.
-pub const METHOD: &str = "HMAC-SHA1";
+const METHOD: &str = "HMAC-SHA1";
 /// Value of the parameter `SignatureVersion`.
-pub const VERSION: &str = "1.0";
+const VERSION: &str = "1.0";
 
 /// The request with its own parameters in the body, and with everything that all requests have in the query.
 pub(super) fn signed_request(request: &ApiRequest<'_>, signer: &Signer<'_>) -> SignedRequest {
@@ -56,13 +56,8 @@ pub(super) fn signed_request(request: &ApiRequest<'_>, signer: &Signer<'_>) -> S
 /// The signature of a request for the path `/`: Base64, not yet percent-encoded.
 ///
 /// `parameters` are those of query and form body together, without `Signature`, in any order.
-#[must_use]
-#[expect(
-    clippy::expect_used,
-    clippy::missing_panics_doc,
-    reason = "HMAC is defined for keys of any length"
-)]
-pub fn sign(http_method: &str, parameters: &[(&str, &str)], access_key_secret: &str) -> String {
+#[expect(clippy::expect_used, reason = "HMAC is defined for keys of any length")]
+fn sign(http_method: &str, parameters: &[(&str, &str)], access_key_secret: &str) -> String {
     let mut key = Zeroizing::new(String::with_capacity(access_key_secret.len() + 1));
     key.push_str(access_key_secret);
     key.push('&');
