@@ -512,30 +512,55 @@ async fn what_a_person_has_to_put_right_is_named_and_a_new_value_overtakes_the_w
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_another_version_of_the_secret_nor_a_restart_shortens_the_wait() -> Result<()> {
     let (bed, operator) = in_sync().await?;
-    let resets = Target::from(Action::ResetAccountPassword).instance(INSTANCE);
-    bed.rds.add_fault(error(403, "Forbidden.RAM").on(resets));
-    bed.rotate("orders-db", "Second#Password2").await?;
-    let stalled = failed(&bed, "orders-app", "AccessDenied").await?;
-    let refused = attempt(&stalled)?;
+    // One of each condition that can be in the way.
+    let cases = [
+        ("rm-denied", "AccessDenied", "Forbidden.RAM"),
+        (
+            "rm-refused",
+            "PasswordInvalid",
+            "InvalidAccountPassword.Reused",
+        ),
+        (
+            "rm-gone",
+            "InstanceNotFound",
+            "InvalidDBInstanceId.NotFound",
+        ),
+    ];
+    let mut stalled = Vec::new();
+    for (name, expected, code) in cases {
+        let resets = Target::from(Action::ResetAccountPassword).instance(name);
+        bed.rds.add_fault(error(403, code).on(resets));
+        add(&bed, name, "First#Password1").await?;
+        stalled.push((name, failed(&bed, name, expected).await?));
+    }
 
     // Each of these makes the operator look again, and only look: what it would send is what was refused.
     let label = serde_json::json!({ "metadata": { "labels": { "team": "orders" } } });
-    bed.patch_secret("orders-db", label).await?;
+    for (name, _) in &stalled {
+        bed.patch_secret(name, label.clone()).await?;
+    }
     bed.settle().await?;
     operator.terminate().await?;
     let operator = bed.operator().await?.start().await?;
     operator.wait_until_leading().await?;
     bed.settle().await?;
 
-    let calls = bed.calls();
-    let early: Vec<&Call> = calls
-        .iter()
-        .filter(|call| call.instance.as_deref() == Some(INSTANCE))
-        .skip_while(|call| Some(&call.request_id) != refused.request_id.as_ref())
-        .skip(1)
-        .filter(|call| call.arrived < refused.next_time.0)
-        .collect();
-    assert!(early.is_empty(), "before {refused:?}: {early:#?}");
+    for (name, before) in &stalled {
+        let refused = attempt(before)?;
+        let calls = bed.calls();
+        let later: Vec<&Call> = calls
+            .iter()
+            .filter(|call| call.instance.as_deref() == Some(name))
+            .skip_while(|call| Some(&call.request_id) != refused.request_id.as_ref())
+            .skip(1)
+            .collect();
+        let early = later.iter().find(|call| call.arrived < refused.next_time.0);
+        assert!(early.is_none(), "before {refused:?}: {early:#?}");
+        if later.is_empty() {
+            let after = bed.resources().get(name).await?;
+            assert_eq!(status(&after)?, status(before)?, "{name}: told as before");
+        }
+    }
     Ok(())
 }
 
