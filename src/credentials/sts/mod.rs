@@ -19,7 +19,6 @@ use super::error::{CredentialsError, Kind, SourceName};
 use super::http::{Http, HttpError, exchange};
 use super::issued::{IssuedCredentials, TemporaryKey};
 use super::text::plain;
-use crate::rds::client::ClientError;
 use crate::rds::endpoint::{Endpoint, Region};
 use crate::rds::identifier::Secrets;
 use crate::rds::signature::{ApiRequest, SignatureMethod, Signer, encode_pairs};
@@ -31,13 +30,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the credentials of a role live unless something else is asked for: STS' own default, and the longest that
 /// every role allows.
-pub const DEFAULT_DURATION: Duration = Duration::from_secs(3600);
+const DEFAULT_DURATION: Duration = Duration::from_secs(3600);
 
 /// STS issues nothing that lives shorter.
 const SHORTEST_DURATION: Duration = Duration::from_secs(900);
 
 /// Names the operator in the cloud's audit log.
-pub const DEFAULT_SESSION_NAME: &str = "rds-password-operator";
+const DEFAULT_SESSION_NAME: &str = "rds-password-operator";
 
 const CHECK: &str = "--sts-endpoint, ALIBABA_CLOUD_STS_REGION and ALIBABA_CLOUD_VPC_ENDPOINT_ENABLED, DNS, proxy and network policies";
 
@@ -48,7 +47,7 @@ pub struct Role {
     pub arn: String,
     /// Names the session in the cloud's audit log.
     pub session_name: SessionName,
-    /// How long the credentials shall live: [`DEFAULT_DURATION`] unless the role allows more.
+    /// How long the credentials shall live: an hour, unless the role allows more.
     pub duration: Duration,
     /// A policy that narrows the role's permissions further.
     pub policy: Option<String>,
@@ -136,14 +135,6 @@ pub struct StsClient {
 }
 
 impl StsClient {
-    /// Sets the client up. The process must have installed rustls' default cryptographic provider before.
-    ///
-    /// # Errors
-    /// If there is no such provider, or no certificate authorities to trust.
-    pub fn new() -> Result<Self, ClientError> {
-        Ok(Self { http: Http::new()? })
-    }
-
     pub(super) fn with(http: Http) -> Self {
         Self { http }
     }
