@@ -1,14 +1,17 @@
 //! The command line.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::leader::Timings;
-use crate::rds::endpoint::{Endpoint, Network, Region};
+use crate::rds::endpoint::{Endpoint, EndpointError, Network, Region};
 
 /// Carries changed passwords from Kubernetes Secrets into the accounts of Alibaba Cloud `ApsaraDB` RDS instances.
 #[derive(Debug, Parser)]
@@ -36,7 +39,7 @@ pub struct RunArguments {
     pub region: Region,
 
     /// Endpoint to call instead of the region's own: `https://HOST`, or `http://HOST` for a loopback address.
-    #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_ENDPOINT")]
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_ENDPOINT", hide_env_values = true, value_parser = EndpointParser)]
     pub rds_endpoint: Option<Endpoint>,
 
     /// Whether to call a region's public endpoint or the one inside a VPC.
@@ -57,7 +60,7 @@ pub struct RunArguments {
     pub listen: SocketAddr,
 
     /// Namespace of the lease and of the fingerprint key; the kubeconfig's by default.
-    #[arg(long, env = "POD_NAMESPACE")]
+    #[arg(long, env = "POD_NAMESPACE", value_parser = namespace)]
     pub namespace: Option<String>,
 
     /// Namespace to watch; may be given more than once. All by default.
@@ -65,7 +68,8 @@ pub struct RunArguments {
         long = "watch-namespace",
         env = "RDS_PASSWORD_OPERATOR_WATCH_NAMESPACE",
         value_name = "NAMESPACE",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = namespace
     )]
     pub watch_namespaces: Vec<String>,
 
@@ -154,6 +158,44 @@ impl RunArguments {
         }
         Ok(timings)
     }
+}
+
+/// Clap repeats what it refuses, and an endpoint may hold a password by mistake.
+#[derive(Debug, Clone)]
+struct EndpointParser;
+
+impl TypedValueParser for EndpointParser {
+    type Value = Endpoint;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Endpoint, clap::Error> {
+        let endpoint = value.to_str().ok_or(EndpointError::NotAUrl);
+        endpoint.and_then(str::parse).map_err(|sentence| {
+            clap::Error::raw(
+                ErrorKind::ValueValidation,
+                format!("--rds-endpoint: {sentence}\n"),
+            )
+            .with_cmd(command)
+        })
+    }
+}
+
+/// A namespace's name (a DNS label, RFC 1123). The empty one would stand for all of them in a URL, and for none in a
+/// resource.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_right = (1..=63).contains(&text.len())
+        && text.bytes().all(is_plain)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    is_right.then(|| text.to_owned()).ok_or_else(|| {
+        "write a namespace's name: lower-case letters, digits and hyphens, at most 63; leave it out for the default"
+            .to_owned()
+    })
 }
 
 /// A duration of at most a day, such as `15s`, `500ms` or `2m`.
