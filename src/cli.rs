@@ -1,15 +1,18 @@
 //! The command line.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::credentials::{MetadataEndpoint, SourceName};
 use crate::leader::Timings;
-use crate::rds::endpoint::{Endpoint, Network, Region};
+use crate::rds::endpoint::{Endpoint, EndpointError, Network, Region};
 use crate::rds::signature::SignatureMethod;
 
 /// Carries changed passwords from Kubernetes Secrets into the accounts of Alibaba Cloud `ApsaraDB` RDS instances.
@@ -38,7 +41,7 @@ pub struct RunArguments {
     pub region: Region,
 
     /// Endpoint to call instead of the region's own: `https://HOST`, or `http://HOST` for a loopback address.
-    #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_ENDPOINT")]
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_ENDPOINT", hide_env_values = true, value_parser = EndpointParser)]
     pub rds_endpoint: Option<Endpoint>,
 
     /// Whether to call a region's public endpoint or the one inside a VPC.
@@ -87,7 +90,7 @@ pub struct RunArguments {
     pub oidc_provider_arn: Option<String>,
 
     /// Endpoint of STS instead of that of `ALIBABA_CLOUD_STS_REGION`: `https://HOST`, or `http://HOST` for a loopback address.
-    #[arg(long, env = "RDS_PASSWORD_OPERATOR_STS_ENDPOINT")]
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_STS_ENDPOINT", hide_env_values = true, value_parser = EndpointParser)]
     pub sts_endpoint: Option<Endpoint>,
 
     /// Where the metadata service is; for tests.
@@ -103,7 +106,7 @@ pub struct RunArguments {
     pub listen: SocketAddr,
 
     /// Namespace of the lease and of the fingerprint key; the kubeconfig's by default.
-    #[arg(long, env = "POD_NAMESPACE")]
+    #[arg(long, env = "POD_NAMESPACE", value_parser = namespace)]
     pub namespace: Option<String>,
 
     /// Namespace to watch; may be given more than once. All by default.
@@ -111,7 +114,8 @@ pub struct RunArguments {
         long = "watch-namespace",
         env = "RDS_PASSWORD_OPERATOR_WATCH_NAMESPACE",
         value_name = "NAMESPACE",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = namespace
     )]
     pub watch_namespaces: Vec<String>,
 
@@ -200,6 +204,45 @@ impl RunArguments {
         }
         Ok(timings)
     }
+}
+
+/// Clap repeats what it refuses, and an endpoint may hold a password by mistake.
+#[derive(Debug, Clone)]
+struct EndpointParser;
+
+impl TypedValueParser for EndpointParser {
+    type Value = Endpoint;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Endpoint, clap::Error> {
+        let flag = argument.and_then(clap::Arg::get_long).unwrap_or_default();
+        let endpoint = value.to_str().ok_or(EndpointError::NotAUrl);
+        endpoint.and_then(str::parse).map_err(|sentence| {
+            clap::Error::raw(
+                ErrorKind::ValueValidation,
+                format!("--{flag}: {sentence}\n"),
+            )
+            .with_cmd(command)
+        })
+    }
+}
+
+/// A namespace's name (a DNS label, RFC 1123). The empty one would stand for all of them in a URL, and for none in a
+/// resource.
+fn namespace(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_right = (1..=63).contains(&text.len())
+        && text.bytes().all(is_plain)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    is_right.then(|| text.to_owned()).ok_or_else(|| {
+        "write a namespace's name: lower-case letters, digits and hyphens, at most 63; leave it out for the default"
+            .to_owned()
+    })
 }
 
 /// A duration of at most a day, such as `15s`, `500ms` or `2m`.

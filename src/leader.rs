@@ -58,10 +58,49 @@ impl Candidate {
         self.election.with_lease(work).await
     }
 
+    /// Whether this process stands by as it should: it can read the Lease, and somebody holds it.
+    ///
+    /// # Errors
+    /// What keeps it from leading although nobody else does.
+    pub async fn standing(&self) -> Result<(), NotStanding> {
+        let lease = tokio::time::timeout(FRESH_FOR, self.leases.get_opt(LEASE_NAME))
+            .await
+            .map_err(|_| NotStanding::Unreachable)?;
+        let spec = match lease {
+            Ok(lease) => lease.and_then(|lease| lease.spec),
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                return Err(NotStanding::Forbidden);
+            }
+            Err(_) => return Err(NotStanding::Unreachable),
+        };
+        match spec.and_then(|spec| spec.holder_identity) {
+            Some(holder) if !holder.is_empty() => Ok(()),
+            _ => Err(NotStanding::NobodyLeads),
+        }
+    }
+
     /// Gives the lease up, if it is held.
     pub async fn release(&self) {
         self.election.release().await;
     }
+}
+
+/// Why this process neither leads nor stands by for a leader. The texts are what `/readyz` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum NotStanding {
+    /// RBAC denies it.
+    #[error(
+        "the operator's ServiceAccount may not get the lease: kubectl apply -f deploy/rbac.yaml"
+    )]
+    Forbidden,
+    /// Nobody holds it: as for a moment at every start, and for ever where it may not be created or updated.
+    #[error(
+        "nobody holds the lease, and this process has not taken it yet; if that lasts, it may not create or update it: kubectl apply -f deploy/rbac.yaml"
+    )]
+    NobodyLeads,
+    /// No answer.
+    #[error("the API server could not be reached")]
+    Unreachable,
 }
 
 /// The right to send a reset.

@@ -31,6 +31,9 @@ use crate::server;
 /// Names the operator in Events.
 const CONTROLLER_NAME: &str = "rds.password-operator.dev/databaseaccountpassword";
 
+/// How often a process that does not lead makes sure that another does. Client-go's candidates look at the lease as often.
+const ELECTION_LOOK: Duration = Duration::from_secs(2);
+
 /// How long a connection to the API server may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -131,6 +134,7 @@ async fn terms(term: &Term<'_>, candidate: Option<Candidate>) {
                 }
             }
             () = term.shutdown_while_standing_by() => candidate.release().await,
+            () = term.tell_of_the_election(&candidate) => {}
         }
     }
     // Passes of a term that was lost may still be writing down what they did.
@@ -225,6 +229,30 @@ impl Term<'_> {
             );
         }
         passes.reopen();
+    }
+
+    /// Says in `/readyz` what keeps this process from the election. The election itself tells only the log.
+    async fn tell_of_the_election(&self, candidate: &Candidate) {
+        const PART: &str = "lease";
+        let health = &self.process.health;
+        health.set_obstacle(PART, "not looked at yet", None);
+        loop {
+            let standing = if health.is_leader() {
+                Ok(())
+            } else {
+                candidate.standing().await
+            };
+            match standing {
+                // It may have become the leader in the meantime.
+                Err(obstacle) if !health.is_leader() => {
+                    health.set_obstacle(PART, &obstacle.to_string(), None);
+                }
+                _ => {
+                    health.clear_obstacle(PART);
+                }
+            }
+            tokio::time::sleep(ELECTION_LOOK).await;
+        }
     }
 
     async fn shutdown_while_standing_by(&self) {

@@ -7,13 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use rds_password_operator::api::DatabaseAccountPassword;
+use rds_password_operator::fingerprint::{KEY_BYTES, KEY_SECRET_NAME};
 use rds_simulator::{Account, Call, Instance};
 use serde_json::json;
-use testbed::bed::INITIAL_PASSWORD;
+use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
+use testbed::install;
 use testbed::operator::PATIENCE;
 use testbed::proxy::{Matcher, Verb};
 use testbed::{ApiProxy, Operator, Testbed, condition};
@@ -195,6 +199,7 @@ async fn a_restart() -> Result<()> {
     ensure!(status.success(), "{log}");
     let second = start_with_short_lease(&bed).await?;
     second.wait_for_metric(IN_SYNC, 1.0).await?;
+    bed.settle().await?;
     unchanged(&bed, &before).await?;
 
     // Its successor waits until the lease has run out.
@@ -277,6 +282,58 @@ async fn a_restart_with_a_hundred_resources() -> Result<()> {
     Ok(())
 }
 
+/// With another key the same value has another fingerprint.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_fingerprint_key() -> Result<()> {
+    let (bed, operator) = Testbed::start_with_operator(OPERATOR).await?;
+    in_sync(&bed).await?;
+    let calls = calls(&bed);
+    let keys = Api::<Secret>::namespaced(bed.client.clone(), install::OPERATOR);
+    let edit = |data| Patch::Merge(json!({ "data": data }));
+    let parameters = PatchParams::default();
+
+    // Rotated, with the old key still there.
+    let old = last_key(&bed).await?;
+    let new = BASE64_STANDARD.encode([7; KEY_BYTES]);
+    let both = json!({ "rotated": new, "current": BASE64_STANDARD.encode("rotated") });
+    keys.patch(KEY_SECRET_NAME, &parameters, &edit(both))
+        .await?;
+    let operator = restarted(&bed, operator).await?;
+    bed.settle().await?;
+    assert_eq!(last_key(&bed).await?, "rotated");
+
+    // And the old one gone: nobody needs it any more.
+    let without_old = edit(json!({ old: null }));
+    keys.patch(KEY_SECRET_NAME, &parameters, &without_old)
+        .await?;
+    let operator = restarted(&bed, operator).await?;
+    bed.settle().await?;
+
+    // Lost, with a Secret that nobody has touched since.
+    keys.delete(KEY_SECRET_NAME, &DeleteParams::default())
+        .await?;
+    let _operator = restarted(&bed, operator).await?;
+    bed.settle().await?;
+    assert_ne!(last_key(&bed).await?, "rotated");
+    bed.wait_until_ready("orders-app").await?;
+    assert_eq!(self::calls(&bed), calls);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_that_is_deleted() -> Result<()> {
+    let (bed, _operator) = Testbed::start_with_operator(OPERATOR).await?;
+    in_sync(&bed).await?;
+    let calls = calls(&bed);
+    bed.delete("orders-app").await?;
+    bed.rotate("orders-db", "Second#Password2").await?;
+    bed.delete_secret("orders-db").await?;
+    bed.settle().await?;
+    assert_eq!(self::calls(&bed), calls);
+    assert!(bed.rds.login(INSTANCE, ACCOUNT, PASSWORD));
+    Ok(())
+}
+
 /// The resource, once it is in sync and everything that its creation has started has ended.
 async fn in_sync(bed: &Testbed) -> Result<DatabaseAccountPassword> {
     bed.create_secret("orders-db", PASSWORD).await?;
@@ -349,6 +406,24 @@ async fn behind_proxy(bed: &Testbed) -> Result<(ApiProxy, Operator)> {
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
     operator.wait_until_leading().await?;
     Ok((proxy, operator))
+}
+
+/// The same as [`Testbed::operator`] after a graceful end, once it has looked at everything.
+async fn restarted(bed: &Testbed, operator: Operator) -> Result<Operator> {
+    let (status, log) = operator.terminate().await?;
+    ensure!(status.success(), "{log}");
+    let operator = bed.operator().await?.start().await?;
+    operator.wait_until_leading().await?;
+    operator.wait_for_metric(IN_SYNC, 1.0).await?;
+    Ok(operator)
+}
+
+/// The key of the fingerprint of the value that was applied.
+async fn last_key(bed: &Testbed) -> Result<String> {
+    let status = bed.resources().get("orders-app").await?.status;
+    let reset = status.and_then(|status| status.last_reset);
+    let fingerprint = reset.and_then(|reset| reset.fingerprint);
+    Ok(fingerprint.context("no fingerprint")?.key_id)
 }
 
 async fn start_with_short_lease(bed: &Testbed) -> Result<Operator> {

@@ -104,6 +104,19 @@ const BAD_COMMAND_LINES: &[BadCommandLine] = &[
         &[],
         "--lease-duration must be whole seconds",
     ),
+    (&["--watch-namespace="], &[], "write a namespace's name"),
+    (
+        &["--watch-namespace=shop,"],
+        &[],
+        "write a namespace's name",
+    ),
+    (
+        &[],
+        &[("RDS_PASSWORD_OPERATOR_WATCH_NAMESPACE", "")],
+        "write a namespace's name",
+    ),
+    (&["--namespace=a/b"], &[], "write a namespace's name"),
+    (&[], &[("POD_NAMESPACE", "")], "write a namespace's name"),
     (&["--dry-run"], &[], "unexpected argument '--dry-run'"),
 ];
 
@@ -422,5 +435,42 @@ async fn a_watch_that_fails_once_is_forgotten() -> Result<()> {
         .await
         .context("it is remembered for longer than the next try takes")??;
     assert!(watch_errors(&operator, "DatabaseAccountPasswords").await? > 0.0);
+    assert_works(&bed, &operator).await
+}
+
+#[test]
+fn a_password_in_the_command_line_is_not_repeated() -> Result<()> {
+    let bad = "--rds-endpoint=https://user:Canary#Password1@rds.aliyuncs.com";
+    let output = run(&["--region=cn-shanghai", bad], &[])?;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.contains("Canary"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_away_is_waited_for() -> Result<()> {
+    let mut bed = Testbed::start(OPERATOR).await?;
+    let operator = bed.operator().await?;
+    bed.control_plane.stop()?;
+    let operator = operator.start().await?;
+    wait_until_not_ready(&operator, "").await?;
+    bed.control_plane.start_again().await?;
+    assert_works(&bed, &operator).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_rights_to_the_lease_are_named_and_waited_for() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    unbind_everywhere(&bed).await?;
+    unbind_at_home(&bed).await?;
+    let operator = bed.operator().await?.start().await?;
+
+    operator
+        .wait_for_log("not permitted to access the leadership lease")
+        .await?;
+    wait_until_not_ready(&operator, "lease").await?;
+
+    install_rbac(&bed.client).await?;
     assert_works(&bed, &operator).await
 }
