@@ -105,8 +105,12 @@ impl<'a> Person<'a> {
     pub(crate) async fn grant_in(&self, namespace: &str, right: Right<'_>) -> Result<()> {
         let name = self.role_name(right);
         let role = role(&name, right)?;
-        Api::namespaced(self.bed.client.clone(), namespace)
-            .create(&PostParams::default(), &role)
+        // It is still there where the right was taken away before.
+        Api::<Role>::namespaced(self.bed.client.clone(), namespace)
+            .entry(&name)
+            .await?
+            .or_insert(|| role)
+            .commit(&PostParams::default())
             .await?;
         self.bind("Role", &name, namespace).await?;
         wait_until_allowed(&self.client, namespace, right).await

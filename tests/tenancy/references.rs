@@ -6,7 +6,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
 use rds_password_operator::api::DatabaseAccountPassword;
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::Testbed;
 use testbed::bed::{INSTANCE, NAMESPACE};
 
@@ -15,6 +15,10 @@ use crate::person::{
     Person, SECRET, create_token, ensure_refused, get_secret, request, reset, wait_until,
     with_credentials,
 };
+
+fn label(value: &str) -> Value {
+    json!({ "metadata": { "labels": { "team": value } } })
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_author_needs_the_right_to_read_the_secrets_that_the_resource_names() -> Result<()> {
@@ -50,6 +54,15 @@ async fn an_author_needs_the_right_to_read_the_secrets_that_the_resource_names()
     author.grant(get_secret("access-key")).await?;
     author.create(&keyed).await?;
     author.merge("plain", &keys).await?;
+
+    for secret in [SECRET, "access-key"] {
+        author.revoke(get_secret(secret)).await?;
+        let sentence = author.lacks(get_secret(secret));
+        let asked = author.merge("keyed", &request("now")).await;
+        ensure_refused(asked, &sentence, "a request")?;
+        author.merge("keyed", &label(secret)).await?;
+        author.grant(get_secret(secret)).await?;
+    }
     Ok(())
 }
 
@@ -77,6 +90,10 @@ async fn an_author_needs_the_right_to_a_token_of_the_service_account_that_the_re
     author.create(&resource).await?;
     author.merge("plain", &borrowed).await?;
 
+    author.revoke(create_token("orders-rds")).await?;
+    let asked = author.merge("orders-app", &request("now")).await;
+    ensure_refused(asked, &sentence, "a request")?;
+    author.merge("orders-app", &label("shop")).await?;
     Ok(())
 }
 
