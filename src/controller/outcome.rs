@@ -7,9 +7,9 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::decide::Decision;
 use crate::api::Trigger;
-use crate::rds::classification::{Class, Reason};
+use crate::rds::classification::{Class, OTHER, Reason};
 use crate::rds::error::CallError;
-use crate::rds::identifier::{Code, OTHER, RequestId};
+use crate::rds::identifier::{Code, RequestId};
 
 /// How a pass ended.
 #[derive(Debug, Clone)]

@@ -7,38 +7,8 @@ use thiserror::Error;
 use super::error::{CredentialsError, Kind, SourceName};
 use super::host::Host;
 use super::method::Method;
-use super::node_role::MetadataEndpoint;
+use super::settings::Settings;
 use super::{environment, file, node_role, oidc, profile, uri};
-use crate::rds::endpoint::{Endpoint, Region};
-
-/// What the command line says about credentials.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The one source that counts, whatever else is configured.
-    pub pinned: Option<SourceName>,
-    /// Whether the role of the node may be used at all.
-    pub allow_node_role: bool,
-    /// STS' endpoint instead of that of a region.
-    pub sts_endpoint: Option<Endpoint>,
-    /// Where the metadata service is.
-    pub metadata_endpoint: MetadataEndpoint,
-    /// The operator's region.
-    pub region: Region,
-}
-
-#[cfg(test)]
-impl Settings {
-    #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-    pub(super) fn for_test() -> Self {
-        Self {
-            pinned: None,
-            allow_node_role: false,
-            sts_endpoint: None,
-            metadata_endpoint: "http://100.100.100.200".parse().unwrap(),
-            region: "cn-test".parse().unwrap(),
-        }
-    }
-}
 
 /// No source of this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

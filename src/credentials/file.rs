@@ -4,13 +4,13 @@
 
 use secrecy::SecretString;
 
-use super::chain::Settings;
 use super::error::{CredentialsError, SourceName};
 use super::host::Host;
-use super::method::{Method, StsRegion};
+use super::method::Method;
 use super::node_role;
 use super::oidc::session_name;
 use super::profile::PROFILE;
+use super::settings::{Settings, StsRegion};
 use super::sts::Role;
 use crate::rds::credentials::Credentials;
 

@@ -1,7 +1,7 @@
 //! Whose cloud identity the operator uses, and how it comes by temporary credentials.
 //!
-//! One file a source. `chain` chooses the source, each source reads its configuration into a `method`, and that is carried
-//! out: by [`sts`], by the metadata service, by a URI or by a program. [`cache`] keeps what was issued, for the operator's
+//! One file a source. `chain` chooses the source, each source reads its configuration into a `method`, and `obtain` carries
+//! that out: by [`sts`], by the metadata service, by a URI or by a program. [`cache`] keeps what was issued, for the operator's
 //! own identity and for any other that a caller has a key for. Nothing here knows Kubernetes.
 //!
 //! The first source that is configured is *the* source: if it fails, that is the error shown, never a quiet fall-through to
@@ -17,23 +17,26 @@ mod http;
 mod issued;
 mod method;
 mod node_role;
+mod obtain;
 mod oidc;
 mod process;
 mod profile;
+mod settings;
 pub mod sts;
 mod text;
 mod uri;
 
 use std::sync::OnceLock;
 
-pub use chain::{Settings, SourceNameError};
+pub use chain::SourceNameError;
 pub use error::{CredentialsError, Kind, SourceName};
 pub use host::Host;
 pub use issued::IssuedCredentials;
-pub use node_role::{MetadataEndpoint, MetadataEndpointError};
+pub use settings::{MetadataEndpoint, MetadataEndpointError, Settings};
 
 use http::Http;
-use method::{Means, StsRegion};
+use obtain::Means;
+use settings::StsRegion;
 use sts::StsClient;
 
 use crate::rds::client::ClientError;

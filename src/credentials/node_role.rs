@@ -5,23 +5,19 @@
 //!
 //! Source: <https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata>.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use reqwest::{Method as HttpMethod, Url};
+use reqwest::Method as HttpMethod;
 use serde::Deserialize;
-use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::chain::Settings;
 use super::error::{CredentialsError, Kind, SourceName};
 use super::host::Host;
 use super::http::{Answer, Http, HttpError, exchange};
 use super::issued::{IssuedCredentials, TemporaryKey};
 use super::method::Method;
+use super::settings::{MetadataEndpoint, Settings};
 use super::text::plain;
-use crate::rds::endpoint::Endpoint;
 
 const DISABLED: &str = "ALIBABA_CLOUD_ECS_METADATA_DISABLED";
 const ROLE_NAME: &str = "ALIBABA_CLOUD_ECS_METADATA";
@@ -33,55 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// For the three requests of one refresh.
 const TOKEN_LIVES_FOR: &str = "60";
 
-const SERVICE: &str = "http://100.100.100.200";
 const CHECK: &str = "that the process runs on an ECS instance and that network policies let it reach 100.100.100.200";
-
-/// Where the metadata service is: at its one address, or on this machine in a test.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MetadataEndpoint(Url);
-
-/// An address that is not the metadata service's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "the metadata service is at http://100.100.100.200; for tests, http://HOST of this machine itself"
-)]
-pub struct MetadataEndpointError;
-
-impl FromStr for MetadataEndpoint {
-    type Err = MetadataEndpointError;
-
-    fn from_str(text: &str) -> Result<Self, MetadataEndpointError> {
-        let is_loopback = text
-            .parse::<Endpoint>()
-            .is_ok_and(|endpoint| !endpoint.is_encrypted());
-        if !is_loopback && text.trim_end_matches('/') != SERVICE {
-            return Err(MetadataEndpointError);
-        }
-        Url::parse(text)
-            .map(Self)
-            .map_err(|_| MetadataEndpointError)
-    }
-}
-
-impl fmt::Display for MetadataEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
-    }
-}
-
-impl fmt::Debug for MetadataEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MetadataEndpoint({self})")
-    }
-}
-
-impl MetadataEndpoint {
-    fn at(&self, path: &str) -> Url {
-        let mut url = self.0.clone();
-        url.set_path(path);
-        url
-    }
-}
 
 pub(super) fn is_configured(host: &Host, settings: &Settings) -> bool {
     settings.allow_node_role && !host.is_true(DISABLED)

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use secrecy::SecretString;
 
-use super::chain::Settings;
 use super::error::{CredentialsError, SourceName};
 use super::host::Host;
-use super::method::{Method, StsRegion};
+use super::method::Method;
+use super::settings::{Settings, StsRegion};
 use super::sts::{Role, SessionName};
 
 pub(super) const ROLE_ARN: &str = "ALIBABA_CLOUD_ROLE_ARN";

@@ -6,11 +6,11 @@
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::chain::Settings;
 use super::error::{CredentialsError, SourceName};
 use super::host::Host;
-use super::method::{Method, StsRegion};
+use super::method::Method;
 use super::oidc::{PROVIDER_ARN, ROLE_ARN, TOKEN_FILE, session_name};
+use super::settings::{Settings, StsRegion};
 use super::sts::Role;
 use super::text::{plain, secret};
 use super::{node_role, process};

@@ -14,7 +14,8 @@ use Reason::{
     RdsUnavailable, Rejected,
 };
 
-use super::identifier::OTHER;
+/// Stands for a code that cannot be shown, and in metrics for every code that is not in the table.
+pub const OTHER: &str = "other";
 
 /// How soon another try may help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,13 +12,10 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use super::classification;
+use super::classification::{self, OTHER};
 
 /// Longer texts are no identifiers.
 const LONGEST: usize = 64;
-
-/// Stands for a code that cannot be shown, and in metrics for every code that is not in the table.
-pub const OTHER: &str = "other";
 
 /// The error code of an answer.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::super::error::{CredentialsError, Kind, SourceName};
-use crate::rds::identifier::{Code, OTHER, RequestId, Secrets};
+use crate::rds::classification::OTHER;
+use crate::rds::identifier::{Code, RequestId, Secrets};
 
 /// A part of a secret that is shorter tells nothing, and words as short as this are in many.
 const SHORTEST_PART: usize = 6;
