@@ -148,7 +148,7 @@ async fn rotation(bed: &Testbed) -> Result<()> {
          So the operator resets the account again.",
     )?;
     say(format!(
-        "RDS has the new password {took} after kubectl sent it:"
+        "RDS has the new password {took} after the change was sent:"
     ))?;
     let resource = bed
         .wait_for(RESOURCE, "reset again", |resource| {
