@@ -15,7 +15,7 @@ use crate::leader::Timings;
 use crate::rds::endpoint::{Endpoint, EndpointError, Network, Region};
 use crate::rds::signature::SignatureMethod;
 
-/// Carries changed passwords from Kubernetes Secrets into the accounts of Alibaba Cloud `ApsaraDB` RDS instances.
+/// Carries changed passwords from Kubernetes Secrets into the accounts of Alibaba Cloud ApsaraDB RDS instances.
 #[derive(Debug, Parser)]
 #[command(name = "rds-password-operator", version)]
 pub struct Cli {

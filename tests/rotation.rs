@@ -1,8 +1,7 @@
 //! A changed Secret reaches the database, and the status tells the truth about it.
 #![expect(
-    clippy::missing_docs_in_private_items,
     clippy::tests_outside_test_module,
-    reason = "tests"
+    reason = "an integration test is a test module as a whole"
 )]
 
 use anyhow::{Context as _, Result, ensure};

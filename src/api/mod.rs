@@ -1,6 +1,6 @@
 //! The Kubernetes API of this operator: the kind `DatabaseAccountPassword`, its status and the words of its conditions.
 //!
-//! Types only. The Rust types are the source; `crds/` holds what [`crd`] renders.
+//! Types only. The Rust types are the source; `crds/` holds what [`crd()`] renders.
 
 #![expect(
     unreachable_pub,

@@ -1,6 +1,7 @@
 //! The pass: trigger → observe → decide → act → schedule → report.
 //!
-//! [`decide`], [`schedule`] and [`status`] are pure and take the time; [`observe`], [`act`] and [`report`] do the I/O.
+//! [`mod@decide`], [`mod@schedule`] and [`status`] are pure and take the time; [`mod@observe`], [`mod@act`] and [`mod@report`] do
+//! the I/O.
 
 pub mod act;
 pub mod cloud;

@@ -11,7 +11,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::Context;
-use super::decide::Observation;
+use super::decide::{Decision, Observation};
 use super::observe::{ObserveError, read_resource};
 use super::outcome::{Failure, Outcome};
 use super::status::{self, Times};
@@ -232,7 +232,9 @@ fn event(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) -
         _ if !is_news || ready.status == "True" => return None,
         Outcome::Failed(failure) => {
             let reason = match status::ready_reason(failure.reason) {
-                ReadyReason::Instance(_) => "WaitingForInstance",
+                reason @ ReadyReason::Instance(_) if !status::is_stalled(reason) => {
+                    "WaitingForInstance"
+                }
                 _ => "ResetFailed",
             };
             (
@@ -241,6 +243,8 @@ fn event(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) -
                 format!("{}: {}", ready.reason, ready.message),
             )
         }
+        // A person asked for it.
+        Outcome::Settled(Decision::Suspended) => return None,
         Outcome::Settled(_) => (
             EventType::Warning,
             "NotReset",
