@@ -190,11 +190,13 @@ async fn whole_pass(watched: Arc<Watched>, context: Arc<Context>) -> Result<Acti
 
 /// One pass over one resource.
 async fn reconcile(context: &Context, watched: &Watched) -> Result<Action, PassError> {
+    // A change wakes what has to wait for one, and the resync what a lost event would leave behind.
+    let look_again = Action::requeue(schedule::resync(rand::rng().random()));
     let Some(resource) = workable(watched) else {
-        return Ok(Action::await_change());
+        return Ok(look_again);
     };
     let Some(observation) = observe(context, resource).await? else {
-        return Ok(Action::await_change());
+        return Ok(look_again);
     };
     let decision = decide(&observation, Timestamp::now());
     let (observation, outcome) = act(context, observation, decision).await?;
