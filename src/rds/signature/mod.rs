@@ -5,7 +5,7 @@
 //! | parameters of the action, such as a password | form body | query |
 //! | action, version, time, nonce | query | headers `x-acs-*` |
 //! | `AccessKey` id | query | header `Authorization` |
-//! | security token of temporary credentials | query | header `x-acs-security-token` |
+//! | security token of temporary credentials | form body | header `x-acs-security-token` |
 //! | signature | query | header `Authorization` |
 //!
 //! TLS protects all of these on the way, the URL's query too. But a URL is what servers and proxies write into their
