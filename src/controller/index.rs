@@ -248,19 +248,12 @@ impl Index {
             .collect()
     }
 
-    /// Whether `name` may reset the account that it names; `None` where it is not known or names none.
-    ///
-    /// The owner is who reset this account last; where nobody did, the oldest by creation time and uid. So neither a new
-    /// resource nor an edit of an old one takes over an account that another keeps.
-    #[must_use]
-    pub fn owner_of(&self, name: &ObjectName) -> Option<bool> {
-        let target = &self.resources.get(name)?.claim.as_ref()?.target;
-        Some(self.owner(target) == Some(name))
-    }
-
     /// Whether `name` may reset the account `target`, which it names; `None` as long as that is not known: the index is behind
     /// what the resource says, or a list that could bring an older owner is not complete. In each of these cases the resource
     /// will be concerned once it is known.
+    ///
+    /// The owner is who reset this account last; where nobody did, the oldest by creation time and uid. So neither a new
+    /// resource nor an edit of an old one takes over an account that another keeps.
     #[must_use]
     pub fn owns(&self, name: &ObjectName, target: &Target) -> Option<bool> {
         let facts = self.resources.get(name)?;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Url, redirect, retry};
+use reqwest::{Client, RequestBuilder, Url};
 use zeroize::Zeroizing;
 
-use crate::rds::client::{ClientError, transport};
+use crate::rds::client::{ClientError, http_clients, transport};
 use crate::rds::endpoint::Endpoint;
 use crate::rds::error::{CallError, Transport};
 use crate::rds::response::time_left;
@@ -44,26 +44,13 @@ pub(super) enum HttpError {
 
 impl Http {
     pub(super) fn new() -> Result<Self, ClientError> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(ClientError::NoCryptographicProvider);
-        }
-        let builder = || {
-            Client::builder()
-                .user_agent(concat!("rds-password-operator/", env!("CARGO_PKG_VERSION")))
+        let (encrypted, direct) = http_clients(|builder| {
+            builder
                 .connect_timeout(CONNECT_TIMEOUT)
                 // Minutes lie between two requests, so that a connection that is kept would mostly be found closed.
                 .pool_max_idle_per_host(0)
-                .redirect(redirect::Policy::none())
-                .retry(retry::never())
-                .referer(false)
-        };
-        Ok(Self {
-            encrypted: builder()
-                .https_only(true)
-                .build()
-                .map_err(ClientError::Setup)?,
-            direct: builder().no_proxy().build().map_err(ClientError::Setup)?,
-        })
+        })?;
+        Ok(Self { encrypted, direct })
     }
 
     /// The client for an endpoint.

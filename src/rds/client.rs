@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
-    Client, Response,
+    Client, ClientBuilder, Response,
     header::{ACCEPT, HeaderValue},
     redirect, retry,
 };
@@ -88,32 +88,48 @@ impl fmt::Debug for RdsClient {
     }
 }
 
+/// The HTTP clients of everything that carries a secret: one for `https` alone, and one for addresses that may be called
+/// without. `configure` adds timeouts and the like.
+///
+/// # Errors
+/// If there is no cryptographic provider, or no certificate authorities to trust.
+pub(crate) fn http_clients(
+    configure: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> Result<(Client, Client), ClientError> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(ClientError::NoCryptographicProvider);
+    }
+    let builder = || {
+        let builder = Client::builder()
+            .user_agent(concat!("rds-password-operator/", env!("CARGO_PKG_VERSION")))
+            // A redirect would send the signed request, password included, to a host that nobody configured.
+            .redirect(redirect::Policy::none())
+            // Each send needs a nonce and a timestamp of its own.
+            .retry(retry::never())
+            .referer(false);
+        configure(builder)
+    };
+    let build = |builder: ClientBuilder| builder.build().map_err(ClientError::Setup);
+    Ok((
+        build(builder().https_only(true))?,
+        build(builder().no_proxy())?,
+    ))
+}
+
 impl RdsClient {
     /// Sets the client up. The process must have installed rustls' default cryptographic provider before.
     ///
     /// # Errors
     /// If there is no such provider, or no certificate authorities to trust.
     pub fn new(signature_method: SignatureMethod, timeouts: Timeouts) -> Result<Self, ClientError> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(ClientError::NoCryptographicProvider);
-        }
-        let builder = || {
-            Client::builder()
-                .user_agent(concat!("rds-password-operator/", env!("CARGO_PKG_VERSION")))
+        let (encrypted, loopback) = http_clients(|builder| {
+            builder
                 .connect_timeout(timeouts.connect)
                 .pool_idle_timeout(IDLE_CONNECTION)
-                // A redirect would send the signed request, password included, to a host that nobody configured.
-                .redirect(redirect::Policy::none())
-                // Each send needs a nonce and a timestamp of its own.
-                .retry(retry::never())
-                .referer(false)
-        };
+        })?;
         Ok(Self {
-            encrypted: builder()
-                .https_only(true)
-                .build()
-                .map_err(ClientError::Setup)?,
-            loopback: builder().no_proxy().build().map_err(ClientError::Setup)?,
+            encrypted,
+            loopback,
             signature_method,
             timeouts,
         })
