@@ -45,12 +45,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* Labels and annotations of an object: a list of the context, and of what the object has of its own. */}}
 {{- define "rds-password-operator.metadata" -}}
-{{- $context := index . 0 }}
-{{- $own := index . 1 }}
-{{- $labels := include "rds-password-operator.selectorLabels" $context | fromYaml }}
-{{- $_ := set $labels "app.kubernetes.io/version" $context.Chart.AppVersion }}
-{{- $_ := set $labels "app.kubernetes.io/managed-by" $context.Release.Service }}
-{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $context.Chart.Name ($context.Chart.Version | replace "+" "_") | trunc 63 | trimSuffix "-") }}
+{{- $context := index . 0 -}}
+{{- $own := index . 1 -}}
+{{- $labels := include "rds-password-operator.selectorLabels" $context | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/version" $context.Chart.AppVersion -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" $context.Release.Service -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $context.Chart.Name ($context.Chart.Version | replace "+" "_") | trunc 63 | trimSuffix "-") -}}
 labels:
   {{- merge $labels ($own.labels | default dict) $context.Values.commonLabels | toYaml | nindent 2 }}
 {{- with merge (dict) ($own.annotations | default dict) $context.Values.commonAnnotations }}
