@@ -2,6 +2,7 @@
 
 pub mod bed;
 pub mod control_plane;
+pub mod generate;
 mod go_program;
 pub mod helm;
 pub mod install;
