@@ -7,7 +7,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use testbed::generate::{self, COMMAND, Generated};
+use testbed::generate::{self, CHART, COMMAND, Generated};
 use testbed::install::repository_file;
 
 fn ensure_current(files: Vec<Generated>) -> Result<()> {
@@ -33,4 +33,18 @@ fn the_chart_is_what_its_values_and_the_definition_say() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn deploy_is_what_the_chart_renders() -> Result<()> {
     ensure_current(generate::of_helm().await?)
+}
+
+/// The chart installs this version, and says so to those who look for it.
+#[test]
+fn the_chart_is_of_this_version() -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    let chart = fs::read_to_string(repository_file(&format!("{CHART}/Chart.yaml")))?;
+    for line in [
+        format!("\nappVersion: {version}\n"),
+        format!("image: ghcr.io/rds-password-operator/rds-password-operator:{version}\n"),
+    ] {
+        ensure!(chart.contains(&line), "Chart.yaml lacks {line:?}");
+    }
+    Ok(())
 }
