@@ -90,7 +90,7 @@ fn queries() -> Result<Vec<(String, String)>> {
     Ok(queries)
 }
 
-/// Every expression of the runbooks: the lines of their blocks of PromQL.
+/// Every expression of the runbooks: the lines of their blocks `promql`.
 fn runbook_queries() -> Result<Vec<(String, String)>> {
     let operations = read(OPERATIONS)?;
     let blocks = operations.split("```promql\n").skip(1);
