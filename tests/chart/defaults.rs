@@ -25,9 +25,6 @@ use crate::rendered::{RELEASE, Rendered};
 use crate::rights::{Rights, account, assert_exactly, may, rights, sweep};
 use crate::values::{chart, required, with};
 
-/// The served version of the resource.
-const VERSION: &str = "v1alpha1";
-
 const FINGERPRINT_KEYS: &str = "rds-password-operator-fingerprint-keys";
 
 /// Rights in the namespaces that are watched.
@@ -62,7 +59,6 @@ async fn installed_used_and_uninstalled() -> Result<()> {
 
     pods_are_restricted(&cluster, &rendered).await?;
     the_objects_fit_together(bed).await?;
-    the_policies_are_well_typed(bed).await?;
     the_notes_are_right(bed, &printed).await?;
     the_operator_may_do_this_and_no_more(bed).await?;
     users_get_their_rights(bed).await?;
@@ -126,45 +122,6 @@ async fn the_objects_fit_together(bed: &Testbed) -> Result<()> {
                 .iter()
                 .all(|(key, value)| labels.get(key) == Some(value))
         );
-    }
-    Ok(())
-}
-
-/// What a controller says of the expressions. It checks those for a version that it is told, and not for all of them; so
-/// it gets copies, which nothing binds.
-async fn the_policies_are_well_typed(bed: &Testbed) -> Result<()> {
-    let policies = Api::<ValidatingAdmissionPolicy>::all(bed.client.clone());
-    let installed = policies.list(&ListParams::default()).await?.items;
-    assert_eq!(installed.len(), 4);
-    for policy in installed {
-        let name = format!("typed-{}", policy.name_any());
-        let mut copy = ValidatingAdmissionPolicy {
-            spec: policy.spec,
-            ..ValidatingAdmissionPolicy::default()
-        };
-        copy.metadata.name = Some(name.clone());
-        let constraints = copy
-            .spec
-            .as_mut()
-            .and_then(|it| it.match_constraints.as_mut());
-        let rules = constraints.and_then(|it| it.resource_rules.as_mut());
-        for rule in rules.context("the policy is for nothing")? {
-            let of_kubernetes = rule.api_groups.iter().flatten().all(String::is_empty);
-            let version = if of_kubernetes { "v1" } else { VERSION };
-            rule.api_versions = Some(vec![version.to_owned()]);
-        }
-        policies.create(&PostParams::default(), &copy).await?;
-        wait_until("the policy is checked", async || {
-            let status = policies.get(&name).await?.status;
-            let Some(checked) = status.and_then(|status| status.type_checking) else {
-                return Ok(false);
-            };
-            let warnings = checked.expression_warnings.unwrap_or_default();
-            ensure!(warnings.is_empty(), "{name}: {warnings:?}");
-            Ok(true)
-        })
-        .await?;
-        policies.delete(&name, &DeleteParams::default()).await?;
     }
     Ok(())
 }
@@ -339,6 +296,7 @@ async fn a_password_is_rotated(cluster: &Cluster) -> Result<()> {
     let bed = &cluster.bed;
     let pods = pods(bed, RELEASE.namespace).await?;
     let pod = pods.first().context("no pod")?;
+    let since = pod::audited(bed)?;
     let operator = pod::run(bed, pod, cluster.helm.directory()).await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
     bed.wait_until_ready("orders-app").await?;
@@ -348,7 +306,7 @@ async fn a_password_is_rotated(cluster: &Cluster) -> Result<()> {
     bed.wait_for_event("orders-app", "PasswordReset").await?;
     let (status, log) = operator.terminate().await?;
     ensure!(status.success(), "{status}:\n{log}");
-    Ok(())
+    pod::ensure_nothing_was_forbidden(bed, (RELEASE.namespace, RELEASE.name), since)
 }
 
 /// Uninstalling leaves what cannot be had again, and installing anew goes on with it.
