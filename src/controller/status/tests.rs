@@ -97,7 +97,7 @@ impl Life {
         match answer {
             Answer::Account(account) => Outcome::Accepted(accepted(self.now, trigger, account)),
             Answer::Overlapped => {
-                Outcome::Overlapped(accepted(self.now, trigger, Account::Available))
+                Outcome::Overlapped(Some(accepted(self.now, trigger, Account::Available)))
             }
             Answer::Fails(class, reason, instance_was_running) => Outcome::Failed(Failure {
                 instance_was_running,
