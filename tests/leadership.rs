@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rds_password_operator::api::Trigger;
-use rds_simulator::Action;
+use rds_simulator::{Action, Fault};
 use serde_json::json;
 use testbed::Testbed;
 use testbed::bed::{ACCOUNT, INSTANCE};
@@ -114,41 +114,48 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A reset of the old leader is at RDS when it stands still, and its answer is read after another one has reset the account.
-/// Nobody can know which of the two RDS carried out last, so the newest value is sent again.
+/// A reset of the old leader is at RDS when it stands still, and its answer is read, or seen to be lost, after another one has
+/// reset the account. Nobody can know which of the two RDS carried out last, so the newest value is sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_resets_that_overlap_are_followed_by_a_third() -> Result<()> {
-    let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
-    let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
-    bed.rotate("orders-db", "Second#Password2").await?;
-    pause.wait_for_held(1, PATIENCE).await?;
-    old.pause()?;
-    pause.release();
+    for is_answer_lost in [false, true] {
+        let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
+        let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
+        if is_answer_lost {
+            let lost = Fault::close_connection().after_effect();
+            bed.rds
+                .add_fault(lost.on(Action::ResetAccountPassword).times(1));
+        }
+        bed.rotate("orders-db", "Second#Password2").await?;
+        pause.wait_for_held(1, PATIENCE).await?;
+        old.pause()?;
+        pause.release();
 
-    let new = short_lease(bed.operator().await?).start().await?;
-    new.wait_until_leading().await?;
-    bed.rotate("orders-db", "Third#Password3").await?;
-    bed.wait_for_password("Third#Password3").await?;
-    bed.wait_until_ready("orders-app").await?;
-    old.resume()?;
+        let new = short_lease(bed.operator().await?).start().await?;
+        new.wait_until_leading().await?;
+        bed.rotate("orders-db", "Third#Password3").await?;
+        bed.wait_for_password("Third#Password3").await?;
+        bed.wait_until_ready("orders-app").await?;
+        old.resume()?;
 
-    let resource = bed
-        .wait_for("orders-app", "reset once more", |resource| {
-            let reset = resource
-                .status
-                .as_ref()
-                .and_then(|status| status.last_reset.as_ref());
-            reset.is_some_and(|reset| {
-                reset.trigger == Trigger::Overlapped && reset.fingerprint.is_some()
+        let resource = bed
+            .wait_for("orders-app", "reset once more", |resource| {
+                let reset = resource
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.last_reset.as_ref());
+                reset.is_some_and(|reset| {
+                    reset.trigger == Trigger::Overlapped && reset.fingerprint.is_some()
+                })
             })
-        })
-        .await?;
-    let ready = testbed::condition(&resource, "Ready").context("no Ready")?;
-    assert_eq!(ready.reason, "InSync");
-    assert_eq!(
-        passwords(&bed).last().map(String::as_str),
-        Some("Third#Password3")
-    );
+            .await?;
+        let ready = testbed::condition(&resource, "Ready").context("no Ready")?;
+        assert_eq!(ready.reason, "InSync");
+        assert_eq!(
+            passwords(&bed).last().map(String::as_str),
+            Some("Third#Password3")
+        );
+    }
     Ok(())
 }
 

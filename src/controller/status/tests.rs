@@ -130,9 +130,11 @@ impl Life {
     }
 
     fn intend(&mut self, observation: &Observation) {
-        let SecretObservation::Usable(value) = &observation.secret else {
-            panic!("nothing to send");
+        let value = match &observation.secret {
+            SecretObservation::Usable(value) => Some(value),
+            SecretObservation::Unusable(_) => None,
         };
+        let value = value.unwrap();
         let times = Times {
             now: self.now,
             next: self.now + Duration::from_millis(500),
