@@ -144,13 +144,7 @@ async fn wait_for_intent(bed: &Testbed) -> Result<DatabaseAccountPassword> {
 
 /// Waits until the resource is in sync, with the value that the database has, and the reset of it is the last one.
 async fn assert_in_sync_with(bed: &Testbed, password: &str) -> Result<()> {
-    let resource = bed
-        .wait_for("orders-app", "in sync", |resource| {
-            let status = resource.status.as_ref();
-            reason(resource, "Ready") == Some("InSync")
-                && status.is_some_and(|status| status.last_attempt.is_none())
-        })
-        .await?;
+    let resource = bed.wait_until_ready("orders-app").await?;
     ensure!(
         bed.rds.login(INSTANCE, ACCOUNT, password),
         "in sync is said, and the database has another value: {resource:#?}"
