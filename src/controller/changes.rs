@@ -57,8 +57,17 @@ impl Changes {
         });
     }
 
-    /// What was read last is applied, or nothing has to be applied. Returns since when it was known.
-    pub fn settled(&self, resource: &ObjectName) -> Option<Instant> {
+    /// Nothing of what was read last has to be applied, or can be.
+    pub fn dismissed(&self, resource: &ObjectName) {
+        self.applied(resource);
+    }
+
+    /// What was read last is applied. Returns since when it was known.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "it is for what it forgets as well"
+    )]
+    pub fn applied(&self, resource: &ObjectName) -> Option<Instant> {
         let mut since = None;
         self.update(resource, |known| {
             since = known.read;
@@ -106,8 +115,8 @@ mod tests {
         changes.told(&name(), seconds(start, 1));
         changes.reading(&name(), seconds(start, 2));
         changes.reading(&name(), seconds(start, 3));
-        assert_eq!(changes.settled(&name()), Some(start));
-        assert_eq!(changes.settled(&name()), None);
+        assert_eq!(changes.applied(&name()), Some(start));
+        assert_eq!(changes.applied(&name()), None);
     }
 
     #[test]
@@ -117,9 +126,9 @@ mod tests {
         changes.reading(&name(), start);
         changes.told(&name(), seconds(start, 1));
         changes.told(&name(), seconds(start, 2));
-        assert_eq!(changes.settled(&name()), Some(start));
+        assert_eq!(changes.applied(&name()), Some(start));
         changes.reading(&name(), seconds(start, 3));
-        assert_eq!(changes.settled(&name()), Some(seconds(start, 1)));
+        assert_eq!(changes.applied(&name()), Some(seconds(start, 1)));
     }
 
     #[test]
@@ -128,14 +137,14 @@ mod tests {
         changes.reading(&name(), start);
         changes.told(&name(), seconds(start, 1));
         changes.reading(&name(), seconds(start, 2));
-        assert_eq!(changes.settled(&name()), Some(start));
+        assert_eq!(changes.applied(&name()), Some(start));
     }
 
     #[test]
-    fn nothing_is_kept_of_what_is_settled() {
+    fn nothing_is_kept_of_what_is_dismissed() {
         let (changes, start) = (Changes::default(), Instant::now());
         changes.reading(&name(), start);
-        changes.settled(&name());
+        changes.dismissed(&name());
         changes.0.run_pending_tasks();
         assert_eq!(changes.0.entry_count(), 0);
     }

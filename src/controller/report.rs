@@ -268,7 +268,7 @@ fn event(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) -
 /// Measures how soon a changed value was applied: RDS has just accepted it.
 pub fn measure_accepted(context: &Context, observation: &Observation, trigger: Trigger) {
     let name = ObjectName::of(&observation.resource.metadata);
-    if let Some(since) = context.changes.settled(&name)
+    if let Some(since) = context.changes.applied(&name)
         // Only then there was another value before: everything else is not about a change of the Secret.
         && trigger == Trigger::SecretChanged
     {
@@ -306,7 +306,7 @@ fn count(context: &Context, observation: &Observation, outcome: &Outcome) {
             Decision::InSync { .. } | Decision::Hold(_) | Decision::Conflict | Decision::Suspended,
         ) => {
             let name = ObjectName::of(&observation.resource.metadata);
-            context.changes.settled(&name);
+            context.changes.dismissed(&name);
         }
         Outcome::Settled(Decision::Wait { .. } | Decision::LookAtAccount | Decision::Reset(_))
         | Outcome::Overlapped(_)

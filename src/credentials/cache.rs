@@ -50,13 +50,16 @@ impl Refresh {
     }
 }
 
+/// Is told whose fetch has ended, and how.
+type Observer<K> = Box<dyn Fn(&K, &Refresh) + Send + Sync>;
+
 /// Credentials by identity. `K` names one.
 pub struct Cache<K> {
     entries: moka::sync::Cache<K, Arc<Entry>>,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// In [0, 1).
     jitter: Box<dyn Fn() -> f64 + Send + Sync>,
-    observer: Box<dyn Fn(&K, &Refresh) + Send + Sync>,
+    observer: Observer<K>,
 }
 
 #[derive(Default)]

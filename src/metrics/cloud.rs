@@ -138,7 +138,7 @@ impl Collector for ClosedBudgets {
             "request_budget_closed",
             "Request budgets that throttling has closed now",
             None,
-            (self.0)(),
+            &(self.0)(),
         )
     }
 }

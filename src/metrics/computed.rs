@@ -12,11 +12,11 @@ pub(super) fn gauge(
     name: &str,
     help: &str,
     unit: Option<&Unit>,
-    value: impl EncodeGaugeValue,
+    value: &impl EncodeGaugeValue,
 ) -> fmt::Result {
     let help = format!("{help}.");
     let mut metric = encoder.encode_descriptor(name, &help, unit, MetricType::Gauge)?;
-    metric.encode_gauge(&value)
+    metric.encode_gauge(value)
 }
 
 /// A gauge with a sample for each label set; nothing at all where there is none.

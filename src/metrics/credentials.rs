@@ -88,7 +88,7 @@ impl Collector for OwnCredentials {
             "credentials_usable",
             "1 if the last try to obtain the operator's own credentials succeeded, else 0",
             None,
-            i64::from(own.is_usable),
+            &i64::from(own.is_usable),
         )?;
         match own.expires {
             None => Ok(()),
@@ -97,7 +97,7 @@ impl Collector for OwnCredentials {
                 "credentials_expiry_timestamp",
                 "When the operator's own temporary credentials expire",
                 Some(&Unit::Seconds),
-                expires.as_second(),
+                &expires.as_second(),
             ),
         }
     }

@@ -205,21 +205,21 @@ impl Summary {
             "stalled_resources",
             "DatabaseAccountPasswords that a person has to act for",
             None,
-            self.stalled,
+            &self.stalled,
         )?;
         gauge(
             encoder,
             "pending_changes",
             "DatabaseAccountPasswords with a value or a request that has not been applied",
             None,
-            self.pending,
+            &self.pending,
         )?;
         gauge(
             encoder,
             "oldest_pending_change_age",
             "For how long the oldest of them that is not suspended has waited; 0 if there is none",
             Some(&Unit::Seconds),
-            self.oldest_pending,
+            &self.oldest_pending,
         )
     }
 }
@@ -262,7 +262,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
-    fn resource(suspend: bool, status: Value) -> Resource {
+    fn resource(suspend: bool, status: &Value) -> Resource {
         let resource = json!({
             "apiVersion": "rds.password-operator.dev/v1alpha1",
             "kind": "DatabaseAccountPassword",
@@ -312,7 +312,7 @@ mod tests {
     )]
     #[case::new(json!({ "observedGeneration": -1 }), UNKNOWN)]
     fn by_reason(#[case] status: Value, #[case] expected: &str) {
-        let summary = Summary::of(&[resource(false, status)], NOW);
+        let summary = Summary::of(&[resource(false, &status)], NOW);
         assert_eq!(count(&summary, expected), 1);
         let all: u64 = summary.by_reason.iter().map(|(_, count)| count).sum();
         assert_eq!(all, 1);
@@ -332,7 +332,10 @@ mod tests {
     fn stalled_and_pending() {
         let pending = |suspend, seconds| {
             let since = (NOW - Duration::from_secs(seconds)).to_string();
-            resource(suspend, status("Stalled", "True", "Conflict", Some(&since)))
+            resource(
+                suspend,
+                &status("Stalled", "True", "Conflict", Some(&since)),
+            )
         };
         let summary = Summary::of(
             &[pending(false, 60), pending(false, 90), pending(true, 999)],
@@ -345,8 +348,38 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_makes_no_negative_age() {
         let since = (NOW + Duration::from_secs(5)).to_string();
-        let pending = resource(false, status("Ready", "False", "Pending", Some(&since)));
+        let pending = resource(false, &status("Ready", "False", "Pending", Some(&since)));
         let summary = Summary::of(&[pending], NOW);
         assert!(summary.oldest_pending.abs() < 1e-6);
+    }
+
+    #[rstest]
+    #[case::with(true, 1)]
+    #[case::without(false, 0)]
+    fn series_of_single_resources(#[case] has_resource_series: bool, #[case] expected: usize) {
+        let mut registry = Registry::default();
+        let fleet = FleetMetrics::register(&mut registry, has_resource_series);
+        let render = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        assert_eq!(render(), "# EOF\n", "nobody leads");
+        fleet.begin();
+        fleet.add(|| {
+            let undecodable = Resource::Undecodable {
+                namespace: "n".to_owned(),
+                name: "b".to_owned(),
+            };
+            vec![resource(false, &json!({})), undecodable]
+        });
+        let text = render();
+        let ready = "\nresource_ready{namespace=\"n\",name=\"a\"} 0\n";
+        assert_eq!(text.matches(ready).count(), expected, "{text}");
+        assert_eq!(text.matches("name=\"a\"").count(), expected, "{text}");
+        let undecodable = "\nundecodable_resources{namespace=\"n\",name=\"b\"} 1\n";
+        assert_eq!(text.matches(undecodable).count(), 1, "{text}");
+        fleet.end();
+        assert_eq!(render(), "# EOF\n", "nobody leads");
     }
 }
