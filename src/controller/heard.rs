@@ -12,8 +12,9 @@ use crate::metrics::watches::LastHeard;
 
 /// The client, which tells of each successful answer and of each piece of its body. It shares the connections of `client`.
 ///
-/// The API server sends a bookmark about every minute (a request for bookmarks is kube's default), and a watch is opened anew
-/// after [`WATCH_SECONDS`](super::trigger) at the latest. An answer that refuses proves nothing: the watch does not run.
+/// The API server sends a bookmark about every minute where kube asks for them, as it does by default, though a quiet kind's
+/// first may take two; and a watch is opened anew after three minutes at the latest (`trigger`). An answer that refuses proves
+/// nothing: the watch does not run.
 #[must_use]
 pub fn telling(client: &Client, last_heard: LastHeard) -> Client {
     let namespace = client.default_namespace().to_owned();

@@ -156,6 +156,7 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
         });
     let mut events = pin!(events);
     let mut listed = HashSet::new();
+    let mut has_listed = false;
     let mut failures = 0;
     while let Some(event) = next(&context, SECRET_KIND, &part, &mut events, &mut failures).await {
         let concerned = match event {
@@ -169,13 +170,22 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
                 if context.index().is_read(&name) {
                     listed.insert(name);
                 }
+                // The first list brings everything, changed or not.
+                if has_listed {
+                    tell_of_changes(&context, &concerned);
+                }
                 concerned
             }
-            Event::Apply(secret) => seen(&context, &ObjectName::of(&secret.metadata), &secret),
+            Event::Apply(secret) => {
+                let concerned = seen(&context, &ObjectName::of(&secret.metadata), &secret);
+                tell_of_changes(&context, &concerned);
+                concerned
+            }
             Event::Delete(secret) => context
                 .index()
                 .secret_gone(&ObjectName::of(&secret.metadata)),
             Event::InitDone => {
+                has_listed = true;
                 let listed = std::mem::take(&mut listed);
                 context
                     .index()
@@ -183,6 +193,13 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
             }
         };
         scopes.wake(concerned);
+    }
+}
+
+fn tell_of_changes(context: &Context, concerned: &Concerned) {
+    let now = Instant::now();
+    for resource in concerned {
+        context.changes.told(resource, now);
     }
 }
 
@@ -202,12 +219,7 @@ fn resources(store: &Store<Watched>) -> Vec<fleet::Resource> {
 fn seen(context: &Context, name: &ObjectName, secret: &PartialObjectMeta<Secret>) -> Concerned {
     let uid = secret.uid().unwrap_or_default();
     let version = secret.resource_version().unwrap_or_default();
-    let concerned = context.index().secret_seen(name, &uid, &version);
-    let now = Instant::now();
-    for resource in &concerned {
-        context.changes.told(resource, now);
-    }
-    concerned
+    context.index().secret_seen(name, &uid, &version)
 }
 
 /// The next event. Errors go to the log, the metrics and `/readyz`; the stream's back-off waits, and then it lists anew.

@@ -141,8 +141,9 @@ pub struct Leading<'a>(&'a Metrics);
 
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
-        self.0.is_leader.set(0);
+        // In this order, so that no scrape has a resource of a process that does not lead.
         self.0.fleet.end();
         self.0.watches.end();
+        self.0.is_leader.set(0);
     }
 }
