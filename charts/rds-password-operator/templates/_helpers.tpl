@@ -2,15 +2,15 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* Shorter than a label may be: suffixes such as -service-accounts come behind it. */}}
+{{/* 46 characters, so that with a Deployment's and a ReplicaSet's suffix a pod's name is a host name (63). */}}
 {{- define "rds-password-operator.fullname" -}}
 {{- $name := include "rds-password-operator.name" . }}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride }}
 {{- else if contains $name .Release.Name }}
-{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- .Release.Name | trunc 46 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name $name | trunc 46 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 

@@ -21,6 +21,9 @@ use tokio::{
 use self::{config::Configuration, program::Program};
 use crate::process::{self, LeashedProcess};
 
+/// What kube-apiserver names as the issuer of its tokens.
+pub const TOKEN_ISSUER: &str = config::SERVICE_ACCOUNT_ISSUER;
+
 /// One start takes one to two seconds on idle cores; test runs on few cores start many at once.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const READY_POLL: Duration = Duration::from_millis(50);
@@ -136,6 +139,16 @@ impl ControlPlane {
         let mut config = client_config(&self.configuration, true).await?;
         config.auth_info = serde_json::from_value(json!({ "token": token }))?;
         Ok(Client::try_from(config)?)
+    }
+
+    /// The public keys of the tokens that the API server issues, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn token_keys(&self) -> Result<String> {
+        let question = Request::get("/openid/v1/jwks").body(Vec::new())?;
+        Ok(self.client.request_text(question).await?)
     }
 
     /// The API server's audit log: one JSON object a line for each request that was answered, a

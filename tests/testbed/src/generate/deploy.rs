@@ -172,9 +172,6 @@ fn kustomization(directory: &str) -> Result<Generated> {
         "# For the Prometheus operator, and Grafana with its sidecar.\n"
     });
     text.push_str("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n");
-    if directory != "deploy" {
-        writeln!(text, "namespace: {OPERATOR}")?;
-    }
     text.push_str("resources:\n");
     for file in FILES {
         let name = file.path.strip_prefix(directory).map(|name| &name[1..]);

@@ -44,18 +44,20 @@ struct Comments {
 }
 
 impl Comments {
-    fn line(&mut self, line: &str) {
-        let toggled = |part: &Part, toggled: Part| {
-            if *part == toggled {
-                Part::Remark
-            } else {
-                toggled
-            }
+    /// A mark begins a part, and the same mark ends it.
+    fn toggle(&mut self, part: Part) {
+        self.part = if self.part == part {
+            Part::Remark
+        } else {
+            part
         };
+    }
+
+    fn line(&mut self, line: &str) {
         if line == "@schema" {
-            self.part = toggled(&self.part, Part::Schema);
+            self.toggle(Part::Schema);
         } else if line == "@definitions" {
-            self.part = toggled(&self.part, Part::Definitions);
+            self.toggle(Part::Definitions);
         } else if let Some(section) = line.strip_prefix("@section ") {
             section.clone_into(&mut self.section);
         } else if let Some(description) = line.strip_prefix("-- ") {
@@ -149,4 +151,49 @@ pub(super) fn parse(text: &str) -> Result<Values> {
         entries,
         definitions: serde_yaml_ng::from_str(&comments.definitions)?,
     })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+mod tests {
+    use super::*;
+
+    fn paths(text: &str) -> Vec<String> {
+        let entries = parse(&format!(
+            "# @section All\n# @definitions\n# {{}}\n# @definitions\n\n{text}"
+        ));
+        let entries = entries.unwrap().entries;
+        entries.iter().map(|entry| entry.path.join(".")).collect()
+    }
+
+    #[test]
+    fn a_key_with_a_comment_is_a_value_and_one_without_holds_values() {
+        let text = "image:\n  # -- Tag.\n  tag: ''\nresources:\n  limits:\n    memory: 1\n# -- Probe.\nprobe:\n  period: 1\nlast: 1\n";
+        let expected = ["image.tag", "resources.limits.memory", "probe", "last"];
+        assert_eq!(paths(text), expected);
+    }
+
+    #[test]
+    fn a_description_may_have_lines_and_stands_beside_a_schema() {
+        let text = "# @section All\n# -- How many,\n# in words.\n# @schema\n# minimum: 1\n# @schema\nreplicas: 2\n\n# @definitions\n# {}\n# @definitions\n";
+        let values = parse(text).unwrap();
+        let [entry] = values.entries.as_slice() else {
+            unreachable!("one value");
+        };
+        assert_eq!(entry.description, "How many, in words.");
+        assert_eq!(entry.schema.get("minimum"), Some(&Value::from(1)));
+        assert_eq!(entry.default, Value::from(2));
+    }
+
+    #[test]
+    fn what_stands_apart_concerns_nothing() {
+        let text = "# @section All\n# -- Of nothing.\n\nreplicas: 2\n# @definitions\n# {}\n# @definitions\n";
+        let values = parse(text).unwrap();
+        assert!(
+            values
+                .entries
+                .iter()
+                .all(|entry| entry.description.is_empty())
+        );
+    }
 }
