@@ -1,7 +1,9 @@
 //! The expressions of the admission policies fit the kinds that they are for.
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, Validation};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicySpec, Validation,
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::PostParams;
@@ -52,24 +54,20 @@ async fn no_expression_names_what_there_is_not() -> Result<()> {
     // That it looks at all:
     let mut wrong = authors.swap_remove(0);
     wrong.metadata.name = Some("wrong".to_owned());
-    let validations = wrong.spec.as_mut().and_then(|it| it.validations.as_mut());
-    validations.context("no validations")?.push(Validation {
-        expression: "object.?spec.?instance.orValue('') != ''".to_owned(),
-        ..Validation::default()
-    });
+    let spec = wrong.spec.as_mut().context("no spec")?;
+    validate(spec, "object.?spec.?instance.orValue('') != ''".to_owned());
     let warnings = check(&policies, &wrong).await?;
     ensure!(!warnings.is_empty(), "no field is unknown");
     Ok(())
 }
 
-/// The policy for the one version of its kind. `None` if it is not for the resource: subresources are not checked.
+/// The policy for the one version of its kind, with all its expressions in validations, which are what is checked. `None`
+/// if it is for a subresource: those are not.
 fn for_one_version(
     mut policy: ValidatingAdmissionPolicy,
 ) -> Result<Option<ValidatingAdmissionPolicy>> {
-    let constraints = policy
-        .spec
-        .as_mut()
-        .and_then(|it| it.match_constraints.as_mut());
+    let spec = policy.spec.as_mut().context("no spec")?;
+    let constraints = spec.match_constraints.as_mut();
     let rules = constraints.and_then(|it| it.resource_rules.as_mut());
     for rule in rules.context("the policy is for nothing")? {
         let mut resources = rule.resources.iter().flatten();
@@ -78,7 +76,22 @@ fn for_one_version(
         }
         rule.api_versions = Some(vec![VERSION.to_owned()]);
     }
+    for variable in spec.variables.clone().into_iter().flatten() {
+        // Whatever its type, this is a truth value.
+        let expression = variable.expression;
+        validate(spec, format!("({expression}) == ({expression})"));
+    }
+    for condition in spec.match_conditions.clone().into_iter().flatten() {
+        validate(spec, condition.expression);
+    }
     Ok(Some(policy))
+}
+
+fn validate(spec: &mut ValidatingAdmissionPolicySpec, expression: String) {
+    spec.validations.get_or_insert_default().push(Validation {
+        expression,
+        ..Validation::default()
+    });
 }
 
 /// What the controller says of a policy.
