@@ -62,6 +62,16 @@ pub async fn install_crd(client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// Whether the schemas of an API group's version are published, which comes some time after its kinds are served.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn is_published(client: &Client, group: &str, version: &str) -> Result<bool> {
+    let question = http::Request::get("/openapi/v3").body(Vec::new())?;
+    let paths = client.request_text(question).await?;
+    Ok(paths.contains(&format!("\"apis/{group}/{version}\"")))
+}
+
 /// Applies the namespace, the ServiceAccount and its rights.
 ///
 /// # Errors
