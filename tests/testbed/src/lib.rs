@@ -7,6 +7,7 @@ pub mod operator;
 mod process;
 pub mod proxy;
 pub mod search;
+pub mod soak;
 
 pub use bed::{Testbed, condition, reason};
 pub use control_plane::ControlPlane;
