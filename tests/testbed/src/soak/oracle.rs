@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::model::{Demand, Objects};
 
 /// How old what a reset rests on may be when it arrives: the operator reads the Secret, then the Lease, and sends within two
 /// seconds of that; the rest is for the way, and for a machine with other work.
 const STALE_AFTER: Duration = Duration::from_millis(2500);
+
+/// A status write that takes longer than this has failed in between.
+const HELD_UP: SignedDuration = SignedDuration::from_secs(1);
 
 /// How long after it wakes up a process may send what it had in its hand when it was stopped.
 const WAKING: Duration = Duration::from_secs(2);
@@ -82,6 +85,8 @@ pub struct Record {
     pub recorded: BTreeMap<String, Timestamp>,
     /// When a process was killed.
     pub deaths: BTreeMap<String, Timestamp>,
+    /// Processes that ended when they were asked to.
+    pub terminated: BTreeSet<String>,
     /// When a process stood still.
     pub freezes: Vec<Freeze>,
     /// The longest that this process itself was held up, which times cannot be more exact than.
@@ -101,6 +106,8 @@ pub enum Kind {
     NotExact,
     /// An account, or what a resource says of it, did not become what it should.
     NotConverged,
+    /// A reset was accepted, and no status told of it.
+    Untold,
     /// The process that sent the last reset was killed before it could say so, and the Secret was turned back to the value
     /// before. Nobody knows then of the value that the database has.
     ForgottenReset,
@@ -211,11 +218,61 @@ impl Record {
         (violations, counts)
     }
 
-    /// How many values the account came to be wanted to have since then.
+    /// How many resets of the account there were causes for since then, if nothing went wrong.
     #[must_use]
     pub fn causes_since(&self, account: &Account, since: Timestamp) -> usize {
-        let wanted = self.wanted(account);
-        wanted.iter().filter(|it| it.begun >= since).count()
+        let mut wanted = self.wanted(account);
+        let new = wanted.iter().filter(|it| it.begun >= since).count();
+        if new > 0 {
+            return new;
+        }
+        // One that was suspended, or whose Secret was away, before it was sent.
+        let before: Vec<&Sent> = self
+            .resets
+            .iter()
+            .filter(|it| it.account == *account && it.arrived < since)
+            .collect();
+        self.account_for(
+            &before,
+            &mut wanted,
+            &mut Vec::new(),
+            &mut Counts::default(),
+        );
+        let is_asked_for = |it: &&Wanted<'_>| it.windows.last().is_some_and(|(_, to)| to.is_none());
+        let last = wanted.last().filter(is_asked_for);
+        usize::from(last.is_some_and(|it| !it.is_used))
+    }
+
+    /// Resets that RDS accepted and that no status has told of, although their resource is there and their sender lives.
+    #[must_use]
+    pub fn unwritten(&self) -> Vec<&Sent> {
+        let lives = |sender: &String| {
+            !self.deaths.contains_key(sender) && !self.terminated.contains(sender)
+        };
+        self.resets
+            .iter()
+            .filter(|it| {
+                it.accepted
+                    && lives(&it.sender)
+                    && !self.recorded.contains_key(&it.request_id)
+                    && self.is_of_present_object(it)
+            })
+            .collect()
+    }
+
+    /// Whether the object that a reset was sent for is still there.
+    fn is_of_present_object(&self, reset: &Sent) -> bool {
+        let wanted = self.wanted(&reset.account);
+        let wish = wanted
+            .iter()
+            .rev()
+            .find(|it| it.value == reset.value && it.begun <= reset.arrived);
+        let Some(wish) = wish else {
+            return false;
+        };
+        let of_slot = self.facts.iter().rev().find(|it| it.slot == wish.slot);
+        let resource = of_slot.and_then(|it| it.objects.resource.as_ref());
+        resource.is_some_and(|it| it.incarnation == wish.incarnation)
     }
 
     /// Whether the last reset that the account was given is one that only a killed process knew of, before its Secret was given
@@ -362,16 +419,21 @@ impl Record {
         }
     }
 
-    /// Whether a process that sent something at this time could not know of a reset by another one: it was not written down.
+    /// Whether the sender of a reset could not know of another one before: it was not written down. Of two terms of the same
+    /// process, the second cannot know it either, where the write of the first was held up.
     fn was_unknown(&self, reset: &Sent, to: &Sent) -> bool {
-        reset.sender != to.sender
-            && reset.accepted
-            && reset.arrived <= to.arrived
-            && match self.recorded.get(&reset.request_id) {
-                Some(recorded) => to.arrived <= *recorded,
-                // Who is alive writes it down.
-                None => self.deaths.contains_key(&reset.sender),
+        if !reset.accepted || reset.arrived > to.arrived {
+            return false;
+        }
+        match self.recorded.get(&reset.request_id) {
+            Some(recorded) => {
+                let finished = reset.finished.unwrap_or(*recorded);
+                let was_held_up = recorded.duration_since(finished) > HELD_UP;
+                to.arrived <= *recorded && (reset.sender != to.sender || was_held_up)
             }
+            // Who is told to end writes it down before.
+            None => reset.sender != to.sender && !self.terminated.contains(&reset.sender),
+        }
     }
 
     /// Of two values, the one that was wanted later must have come later, if it came.
@@ -405,6 +467,16 @@ impl Record {
                 && freeze.from <= finished
                 && freeze.to + WAKING + self.lag >= call.arrived
         })
+    }
+
+    /// All that is known of the account of a reset that nobody was told of.
+    #[must_use]
+    pub fn evidence(&self, reset: &Sent) -> String {
+        let of_account = self.resets.iter();
+        let sent: Vec<&Sent> = of_account
+            .filter(|it| it.account == reset.account)
+            .collect();
+        self.tell(reset, &sent, "it was accepted, and no status told of it")
     }
 
     /// A reset among all that its account was given, with values by number.

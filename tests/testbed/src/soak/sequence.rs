@@ -97,9 +97,11 @@ async fn play(world: &mut World, round: &Round) -> Result<Vec<Violation>> {
             false
         }
     };
-    let forgotten = world.report.forgotten;
+    let untold = world.untold().await;
     let mut left = if is_calm { 1 } else { AFTERMATHS };
     let mut violations = loop {
+        // Until the operator has looked at what was changed, it may be as it should be by what was before.
+        world.is_quiet().await?;
         if let Err(problems) = world.converge().await? {
             break problems
                 .into_iter()
@@ -122,15 +124,10 @@ async fn play(world: &mut World, round: &Round) -> Result<Vec<Violation>> {
     };
     world.report.checks += 1;
     let record = world.record();
+    violations.extend(untold);
     violations.extend(record.judge().0);
     if is_calm && violations.is_empty() {
         violations.extend(inexact(world, round, began, known));
-    }
-    if is_calm && world.report.forgotten > forgotten {
-        violations.push(Violation {
-            kind: Kind::ForgottenReset,
-            evidence: "a reset was forgotten though nobody was killed".to_owned(),
-        });
     }
     let leaks = world.leaks().await?.into_iter();
     violations.extend(leaks.map(|evidence| Violation {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::api::Api;
+use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use rds_password_operator::api::DatabaseAccountPassword;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
@@ -18,6 +18,9 @@ use crate::Search;
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How long after a failure the API server is asked again.
+const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Seen {
@@ -29,6 +32,7 @@ struct Seen {
 /// Looks on until it is dropped.
 pub(super) struct Witness {
     seen: Arc<Mutex<Seen>>,
+    search: Search,
     tasks: [AbortHandle; 2],
 }
 
@@ -36,15 +40,20 @@ impl Witness {
     /// Begins to look at the resources of this collection.
     pub(super) fn of(resources: Api<DatabaseAccountPassword>) -> anyhow::Result<Self> {
         let seen = Arc::<Mutex<Seen>>::default();
-        let search = Search::of([CANARY])?;
         let watching = {
             let seen = Arc::clone(&seen);
+            let search = Search::of([CANARY])?;
             async move {
-                let events = watch(resources, watcher::Config::default()).default_backoff();
+                let events = watch(resources, watcher::Config::default());
                 let mut events = std::pin::pin!(events);
                 while let Some(event) = events.next().await {
-                    if let Ok(Event::Apply(it) | Event::InitApply(it) | Event::Delete(it)) = event {
-                        note(&mut lock(&seen), &search, &it);
+                    match event {
+                        Ok(Event::Apply(it) | Event::InitApply(it) | Event::Delete(it)) => {
+                            note(&mut lock(&seen), &search, &it);
+                        }
+                        Ok(_) => {}
+                        // The API server is away. A pause that grew would miss what comes right after.
+                        Err(_) => sleep(RETRY).await,
                     }
                 }
             }
@@ -63,11 +72,17 @@ impl Witness {
         };
         Ok(Self {
             seen,
+            search: Search::of([CANARY])?,
             tasks: [
                 tokio::spawn(watching).abort_handle(),
                 tokio::spawn(ticking).abort_handle(),
             ],
         })
+    }
+
+    /// Looks at a resource that another has read: after a relist, a watch may come later than that.
+    pub(super) fn look(&self, resource: &DatabaseAccountPassword) {
+        note(&mut lock(&self.seen), &self.search, resource);
     }
 
     /// When a status was first seen that names the reset of an id.

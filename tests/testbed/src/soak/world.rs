@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{Api, ListParams};
 use rds_password_operator::api::{DatabaseAccountPassword, REQUESTED_AT_ANNOTATION};
 use rds_simulator::{AccessKey, Account as CloudAccount, Action, Instance, RdsSimulator};
 use serde_json::{Value as Json, json};
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::expect::problem;
 use super::model::{self, CANARY, Change, Demand, INSTANCES, KEYS, Objects, Slot, Write};
-use super::oracle::{Account, Fact, Freeze, Record, Sent};
+use super::oracle::{Account, Fact, Freeze, Kind, Record, Sent, Violation};
 use super::report::Report;
 use super::witness::Witness;
 use crate::bed::{ACCESS_KEY_SECRET, INITIAL_PASSWORD, NAMESPACE, condition};
@@ -89,7 +89,8 @@ impl World {
                 process: None,
             });
         }
-        let witness = Witness::of(bed.resources())?;
+        let client = bed.control_plane.client_without_retries().await?;
+        let witness = Witness::of(Api::namespaced(client, NAMESPACE))?;
         let mut world = Self {
             bed,
             slots: (0..slots).map(Slot::new).collect(),
@@ -148,6 +149,7 @@ impl World {
             let (status, log) = process.operator.terminate().await?;
             ensure!(status.success(), "SIGTERM ended with {status}:\n{log}");
             self.logs.push(log);
+            self.record.terminated.insert(process.access_key);
         }
         Ok(())
     }
@@ -316,6 +318,7 @@ impl World {
         let mut last_words: BTreeMap<usize, (String, Instant)> = BTreeMap::new();
         loop {
             let found = self.resources().await?;
+            found.values().for_each(|it| self.witness.look(it));
             let sent = resets(&self.bed.rds);
             let mut problems = Vec::new();
             let mut requests = Vec::new();
@@ -362,6 +365,25 @@ impl World {
                     asked_for.insert(slot);
                     last_words.remove(&slot);
                 }
+            }
+            sleep(POLL * 5).await;
+        }
+    }
+
+    /// Waits until each reset that was accepted is told of, and returns those that are not.
+    pub(super) async fn untold(&self) -> Vec<Violation> {
+        let deadline = Instant::now() + CONVERGENCE;
+        loop {
+            let record = self.record();
+            let untold = record.unwritten();
+            if untold.is_empty() || Instant::now() > deadline {
+                let evidence = untold.into_iter().map(|it| record.evidence(it));
+                return evidence
+                    .map(|evidence| Violation {
+                        kind: Kind::Untold,
+                        evidence,
+                    })
+                    .collect();
             }
             sleep(POLL * 5).await;
         }
