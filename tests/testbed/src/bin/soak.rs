@@ -2,12 +2,8 @@
 //!
 //! `cargo build && cargo run -p testbed --bin soak -- --minutes 30`
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "it is what the program is for"
-)]
-
+use std::fmt::Arguments as Text;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,6 +27,11 @@ Usage: cargo run -p testbed --bin soak -- [--minutes N] [--seed S] [--sequence K
       --short          Short sequences, as in the tests.
       --keep-going     Go on after a sequence that failed.
 ";
+
+/// Writes a line. Whoever has closed the output does not want to read it, and the exit code tells the rest.
+fn say(line: Text<'_>) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
 
 struct Arguments {
     minutes: u64,
@@ -77,11 +78,11 @@ async fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            print!("{HELP}");
+            say(format_args!("{HELP}"));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprint!("error: {error:#}\n\n{HELP}");
+            say(format_args!("error: {error:#}\n\n{HELP}"));
             return ExitCode::from(2);
         }
     };
@@ -89,7 +90,7 @@ async fn main() -> ExitCode {
     tokio::select! {
         ended = soak(&arguments) => ended,
         () = interrupted() => {
-            eprintln!("ended on request");
+            say(format_args!("ended on request"));
             ExitCode::from(130)
         }
     }
@@ -107,7 +108,7 @@ async fn interrupted() {
 
 async fn soak(arguments: &Arguments) -> ExitCode {
     let Arguments { seed, minutes, .. } = *arguments;
-    println!("seed {seed}");
+    say(format_args!("seed {seed}"));
     let end = Instant::now() + Duration::from_secs(minutes * 60);
     let mut report = Report::default();
     let mut failed = Vec::new();
@@ -125,65 +126,69 @@ async fn soak(arguments: &Arguments) -> ExitCode {
         let took = began.elapsed().as_secs();
         match ended {
             Ok((more, None)) => {
-                println!(
+                say(format_args!(
                     "sequence {sequence}: ok, {took} s, {} resets for {}, {} disturbances, {} forgotten",
                     more.resets.sent,
                     more.resets.wanted,
                     more.disturbances.values().sum::<usize>(),
                     more.forgotten,
-                );
+                ));
                 report.add(more);
             }
             Ok((more, Some(failure))) => {
                 report.add(more);
                 failed.push(sequence);
-                println!("sequence {sequence}: FAILED after {took} s");
+                say(format_args!("sequence {sequence}: FAILED after {took} s"));
                 tell(&plan, &failure, arguments, sequence);
             }
             Err(error) => {
                 failed.push(sequence);
-                println!("sequence {sequence}: the testbed failed after {took} s: {error:#}");
+                say(format_args!(
+                    "sequence {sequence}: the testbed failed after {took} s: {error:#}"
+                ));
             }
         }
         if !failed.is_empty() && !arguments.keep_going {
             break;
         }
     }
-    println!("\nseed {seed}\n{report}");
+    say(format_args!("\nseed {seed}\n{report}"));
     if failed.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("failed: {failed:?}");
+    say(format_args!("failed: {failed:?}"));
     ExitCode::FAILURE
 }
 
 fn tell(plan: &Plan, failure: &Failure, arguments: &Arguments, sequence: u32) {
     for violation in &failure.violations {
-        println!("{violation}");
+        say(format_args!("{violation}"));
     }
-    println!("in round {} of this plan:", failure.round);
+    say(format_args!("in round {} of this plan:", failure.round));
     for (number, round) in plan.rounds.iter().enumerate().take(failure.round + 1) {
         match round {
-            Round::Calm(changes) => println!("  {number}: calm {changes:?}"),
+            Round::Calm(changes) => say(format_args!("  {number}: calm {changes:?}")),
             Round::Storm(steps) => {
-                println!("  {number}: storm");
+                say(format_args!("  {number}: storm"));
                 for step in steps {
-                    println!("     {step:?}");
+                    say(format_args!("     {step:?}"));
                 }
             }
         }
     }
     let log = std::env::temp_dir().join(format!("soak-{}-{sequence}.log", arguments.seed));
     match std::fs::write(&log, &failure.logs) {
-        Ok(()) => println!("the operators' log: {}", log.display()),
-        Err(error) => println!("the operators' log cannot be written: {error}"),
+        Ok(()) => say(format_args!("the operators' log: {}", log.display())),
+        Err(error) => say(format_args!(
+            "the operators' log cannot be written: {error}"
+        )),
     }
     let short = match arguments.size {
         Size::Short => " --short",
         Size::Long => "",
     };
-    println!(
+    say(format_args!(
         "again: cargo run -p testbed --bin soak -- --seed {} --sequence {sequence}{short}",
         arguments.seed
-    );
+    ));
 }

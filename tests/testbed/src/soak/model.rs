@@ -289,48 +289,13 @@ impl Slot {
                 self.objects.resource = None;
                 steps.push(Write::DeleteResource);
             }
-            Change::CreateResourceAgain => {
-                let mut told = Vec::new();
-                let old = self.objects.resource.take();
-                if old.is_some() {
-                    told.push((Write::DeleteResource, self.objects.clone()));
-                }
-                self.incarnations += 1;
-                self.objects.resource = Some(Resource {
-                    incarnation: self.incarnations,
-                    instance: old
-                        .as_ref()
-                        .map_or(INSTANCES[self.number % INSTANCES.len()], |old| old.instance),
-                    account: old
-                        .map_or_else(|| Self::accounts(self.number)[0].clone(), |old| old.account),
-                    key,
-                    suspend: false,
-                    request: None,
-                });
-                told.push((Write::CreateResource, self.objects.clone()));
-                return told;
-            }
+            Change::CreateResourceAgain => return self.create_resource_again(key),
             Change::MoveAccount
             | Change::MoveInstance
             | Change::SwitchKey
             | Change::ToggleSuspend
             | Change::Request => {
-                self.requests += u32::from(change == Change::Request);
-                let accounts = Self::accounts(self.number);
-                if let Some(resource) = &mut self.objects.resource {
-                    match change {
-                        Change::MoveAccount => {
-                            resource.account =
-                                accounts[usize::from(resource.account == accounts[0])].clone();
-                        }
-                        Change::MoveInstance => {
-                            resource.instance = other(&INSTANCES, resource.instance);
-                        }
-                        Change::SwitchKey => resource.key = other(&KEYS, resource.key),
-                        Change::ToggleSuspend => resource.suspend = !resource.suspend,
-                        _ => resource.request = Some(format!("request-{}", self.requests)),
-                    }
-                }
+                self.patch_resource(change);
                 steps.push(Write::PatchResource);
             }
         }
@@ -338,6 +303,52 @@ impl Slot {
             .into_iter()
             .map(|write| (write, self.objects.clone()))
             .collect()
+    }
+
+    fn create_resource_again(&mut self, key: &'static str) -> Vec<(Write, Objects)> {
+        let mut steps = Vec::new();
+        let old = self.objects.resource.take();
+        if old.is_some() {
+            steps.push((Write::DeleteResource, self.objects.clone()));
+        }
+        self.incarnations += 1;
+        let (instance, account) = old.map_or_else(
+            || {
+                let [account, _] = Self::accounts(self.number);
+                (INSTANCES[self.number % INSTANCES.len()], account)
+            },
+            |old| (old.instance, old.account),
+        );
+        self.objects.resource = Some(Resource {
+            incarnation: self.incarnations,
+            instance,
+            account,
+            key,
+            suspend: false,
+            request: None,
+        });
+        steps.push((Write::CreateResource, self.objects.clone()));
+        steps
+    }
+
+    fn patch_resource(&mut self, change: Change) {
+        let Some(resource) = &mut self.objects.resource else {
+            return;
+        };
+        match change {
+            Change::MoveAccount => {
+                let accounts = Self::accounts(self.number);
+                let other = usize::from(resource.account == accounts[0]);
+                resource.account.clone_from(&accounts[other]);
+            }
+            Change::MoveInstance => resource.instance = other(&INSTANCES, resource.instance),
+            Change::SwitchKey => resource.key = other(&KEYS, resource.key),
+            Change::ToggleSuspend => resource.suspend = !resource.suspend,
+            _ => {
+                self.requests += 1;
+                resource.request = Some(format!("request-{}", self.requests));
+            }
+        }
     }
 
     fn key(&self) -> &'static str {

@@ -15,6 +15,9 @@ const STALE_AFTER: Duration = Duration::from_millis(2500);
 /// A status write that takes longer than this has failed in between.
 const HELD_UP: SignedDuration = SignedDuration::from_secs(1);
 
+/// The longest pause between two tries of a status write.
+const WRITE_PAUSE: SignedDuration = SignedDuration::from_secs(11);
+
 /// How long after it wakes up a process may send what it had in its hand when it was stopped.
 const WAKING: Duration = Duration::from_secs(2);
 
@@ -89,6 +92,8 @@ pub struct Record {
     pub terminated: BTreeSet<String>,
     /// When a process stood still.
     pub freezes: Vec<Freeze>,
+    /// When the API server, or the way to it, was not as it should be for a process.
+    pub hindrances: Vec<Freeze>,
     /// The longest that this process itself was held up, which times cannot be more exact than.
     pub lag: Duration,
 }
@@ -174,7 +179,7 @@ impl Excuses {
         let overlapped = earlier.iter().find(|it| {
             !self.overlapped.contains(&it.number)
                 && record.recorded.contains_key(&it.request_id)
-                && earlier.iter().any(|other| record.was_unknown(it, other))
+                && earlier.iter().any(|other| record.overlaps(it, other))
         });
         overlapped.is_some_and(|it| self.overlapped.insert(it.number))
     }
@@ -436,6 +441,28 @@ impl Record {
         }
     }
 
+    /// Whether the sender of a reset may have found out only after another process' reset that its own was written down. It
+    /// cannot tell then which of the two came first.
+    fn overlaps(&self, reset: &Sent, other: &Sent) -> bool {
+        if self.was_unknown(reset, other) {
+            return true;
+        }
+        let Some(recorded) = self.recorded.get(&reset.request_id).copied() else {
+            return false;
+        };
+        let finished = reset.finished.unwrap_or(recorded);
+        let held_up = self.freezes.iter().chain(&self.hindrances).filter(|it| {
+            it.sender == reset.sender && it.from <= recorded + HELD_UP && it.to >= finished
+        });
+        let until = held_up.map(|it| it.to).max();
+        reset.accepted
+            && reset.sender != other.sender
+            && other.arrived >= reset.arrived
+            && until.is_some_and(|until| {
+                other.arrived <= until.saturating_add(WRITE_PAUSE).unwrap_or(until)
+            })
+    }
+
     /// Of two values, the one that was wanted later must have come later, if it came.
     fn check_order(&self, sent: &[&Sent], wanted: &[Wanted<'_>], violations: &mut Vec<Violation>) {
         let mut effects: Vec<&&Sent> = sent.iter().filter(|it| it.effect.is_some()).collect();
@@ -465,7 +492,10 @@ impl Record {
         self.freezes.iter().any(|freeze| {
             freeze.sender == call.sender
                 && freeze.from <= finished
-                && freeze.to + WAKING + self.lag >= call.arrived
+                && freeze
+                    .to
+                    .saturating_add(WAKING + self.lag)
+                    .is_ok_and(|to| to >= call.arrived)
         })
     }
 

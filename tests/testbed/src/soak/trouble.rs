@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use jiff::Timestamp;
 use rds_simulator::{
     AccessKey, Action, Fault, FaultId, SignedDuration, Target, Throttle, Timeline,
 };
@@ -27,6 +28,8 @@ impl World {
             lasts,
         } = step;
         self.note(*disturbance);
+        let began = Timestamp::now();
+        let living = self.senders();
         match *disturbance {
             Disturbance::Cloud(fault, scope, times) => {
                 let lasting = self.fault(fault, scope, times);
@@ -93,6 +96,13 @@ impl World {
             }
         }
         self.proxies(None).for_each(ApiProxy::mend);
+        let is_of_the_cloud = matches!(
+            disturbance,
+            Disturbance::Cloud(..) | Disturbance::Instance(_) | Disturbance::Terminate
+        );
+        if !is_of_the_cloud {
+            self.note_hindrance(living, began);
+        }
         Ok(())
     }
 

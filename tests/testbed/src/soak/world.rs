@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, PostParams};
 use rds_password_operator::api::{DatabaseAccountPassword, REQUESTED_AT_ANNOTATION};
 use rds_simulator::{AccessKey, Account as CloudAccount, Action, Instance, RdsSimulator};
 use serde_json::{Value as Json, json};
@@ -178,6 +178,21 @@ impl World {
         Ok(())
     }
 
+    /// The access keys of the processes that live.
+    pub(super) fn senders(&self) -> Vec<String> {
+        let processes = self.replicas.iter().filter_map(|it| it.process.as_ref());
+        processes.map(|it| it.access_key.clone()).collect()
+    }
+
+    /// Notes that the API server was not as it should be for these processes since then.
+    pub(super) fn note_hindrance(&mut self, senders: Vec<String>, from: Timestamp) {
+        let to = Timestamp::now();
+        let noted = senders
+            .into_iter()
+            .map(|sender| Freeze { sender, from, to });
+        self.record.hindrances.extend(noted);
+    }
+
     /// The replica that leads, if one does within this time. Who stands still cannot be asked.
     pub(super) async fn leader(&self, limit: Duration) -> Option<usize> {
         let found = async {
@@ -248,7 +263,7 @@ impl World {
                 if bed.secrets().get_opt(name).await?.is_none() {
                     let secret = json!({ "metadata": { "name": name }, "data": data });
                     bed.secrets()
-                        .create(&Default::default(), &serde_json::from_value(secret)?)
+                        .create(&PostParams::default(), &serde_json::from_value(secret)?)
                         .await?;
                 } else {
                     for key in KEYS {
@@ -318,7 +333,9 @@ impl World {
         let mut last_words: BTreeMap<usize, (String, Instant)> = BTreeMap::new();
         loop {
             let found = self.resources().await?;
-            found.values().for_each(|it| self.witness.look(it));
+            for resource in found.values() {
+                self.witness.look(resource);
+            }
             let sent = resets(&self.bed.rds);
             let mut problems = Vec::new();
             let mut requests = Vec::new();
