@@ -381,6 +381,15 @@ pub fn name(slot: usize) -> String {
     format!("orders-{slot}")
 }
 
+/// The slot that an account belongs to.
+#[must_use]
+pub fn slot_of(account: &str) -> Option<usize> {
+    account
+        .trim_start_matches(|letter: char| letter.is_alphabetic())
+        .parse()
+        .ok()
+}
+
 fn other<'a>(both: &[&'a str; 2], one: &str) -> &'a str {
     both[usize::from(one == both[0])]
 }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::model::{Demand, Objects};
+use super::model::{Demand, Objects, slot_of};
 
 /// How old what a reset rests on may be when it arrives: the operator reads the Secret, then the Lease, and sends within two
 /// seconds of that; the rest is for the way, and for a machine with other work.
@@ -176,8 +177,18 @@ impl Excuses {
             return self.unknown.insert(unknown.number);
         }
         // Only who is alive tells of it.
-        let overlapped = earlier.iter().find(|it| {
-            !self.overlapped.contains(&it.number)
+        // A late word of another account of the same resource takes the place of the word of this one.
+        let name = |it: &Sent| {
+            it.account
+                .name
+                .trim_start_matches(char::is_alphabetic)
+                .to_owned()
+        };
+        let of_resource = record.resets.iter().filter(|it| name(it) == name(call));
+        let overlapped = of_resource.into_iter().find(|it| {
+            it.arrived <= call.arrived
+                && it.number != call.number
+                && !self.overlapped.contains(&it.number)
                 && record.recorded.contains_key(&it.request_id)
                 && earlier.iter().any(|other| record.overlaps(it, other))
         });
@@ -223,15 +234,11 @@ impl Record {
         (violations, counts)
     }
 
-    /// How many resets of the account there were causes for since then, if nothing went wrong.
+    /// How many resets of the account there were causes for since then, if nothing went wrong since: at least, and at most.
     #[must_use]
-    pub fn causes_since(&self, account: &Account, since: Timestamp) -> usize {
+    pub fn causes_since(&self, account: &Account, since: Timestamp) -> RangeInclusive<usize> {
         let mut wanted = self.wanted(account);
         let new = wanted.iter().filter(|it| it.begun >= since).count();
-        if new > 0 {
-            return new;
-        }
-        // One that was suspended, or whose Secret was away, before it was sent.
         let before: Vec<&Sent> = self
             .resets
             .iter()
@@ -243,9 +250,14 @@ impl Record {
             &mut Vec::new(),
             &mut Counts::default(),
         );
+        // What was held back before it could be sent, or is in doubt, is sent now. It need not be: it may be what was there
+        // before, or came back meanwhile.
         let is_asked_for = |it: &&Wanted<'_>| it.windows.last().is_some_and(|(_, to)| to.is_none());
         let last = wanted.last().filter(is_asked_for);
-        usize::from(last.is_some_and(|it| !it.is_used))
+        let was_held_back = last.is_some_and(|it| it.begun < since && !it.is_used);
+        let is_certain = |it: &&Sent| it.accepted && self.recorded.contains_key(&it.request_id);
+        let is_in_doubt = last.is_some() && !before.last().is_none_or(is_certain);
+        new..=new + usize::from(was_held_back || (is_in_doubt && new == 0))
     }
 
     /// Resets that RDS accepted and that no status has told of, although their resource is there and their sender lives.
@@ -396,7 +408,9 @@ impl Record {
                 counts.first += 1;
                 None
             } else if is_wanted
-                && (excuses.take(self, call, &sent[..index]) || failed.pop().is_some())
+                && (excuses.take(self, call, &sent[..index])
+                    || failed.pop().is_some()
+                    || self.take_interrupted(call, wanted))
             {
                 counts.repeated += 1;
                 None
@@ -422,6 +436,30 @@ impl Record {
                 failed.retain(|failed| failed.finished.is_none_or(|it| it > call.arrived));
             }
         }
+    }
+
+    /// Finds a value that was not sent although it was to be, while there was trouble, and uses it up: a process may have written
+    /// down that it was about to send it, and come no further. Nobody knows then what the database has.
+    fn take_interrupted(&self, call: &Sent, wanted: &mut [Wanted<'_>]) -> bool {
+        let troubles: Vec<(Timestamp, Timestamp)> = self
+            .freezes
+            .iter()
+            .chain(&self.hindrances)
+            .map(|it| (it.from, it.to))
+            .chain(self.deaths.values().map(|died| (*died, *died)))
+            .collect();
+        let interrupted = wanted.iter_mut().find(|it| {
+            !it.is_used
+                && it.begun <= call.arrived
+                && troubles.iter().any(|(from, to)| {
+                    *to >= it.begun && it.is_open_at(*from.max(&it.begun), STALE_AFTER + self.lag)
+                })
+        });
+        if let Some(interrupted) = interrupted {
+            interrupted.is_used = true;
+            return true;
+        }
+        false
     }
 
     /// Whether the sender of a reset could not know of another one before: it was not written down. Of two terms of the same

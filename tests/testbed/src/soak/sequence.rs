@@ -156,15 +156,15 @@ fn inexact(world: &World, round: &Round, began: Timestamp, known: usize) -> Vec<
         // A value that was wanted for a moment in a storm may never have been sent, so that the one before is still there.
         let at_least = match change {
             Change::TurnBack => 0,
-            _ => causes,
+            _ => *causes.start(),
         };
         let is_exact =
-            (at_least..=causes).contains(&sent.len()) && sent.iter().all(|it| it.accepted);
+            (at_least..=*causes.end()).contains(&sent.len()) && sent.iter().all(|it| it.accepted);
         if !is_exact {
             violations.push(Violation {
                 kind: Kind::NotExact,
                 evidence: format!(
-                    "{change:?} of {account:?}: {} resets, not {causes}",
+                    "{change:?} of {account:?}: {} resets, not {causes:?}",
                     sent.len()
                 ),
             });
