@@ -20,11 +20,16 @@ const SEED: &str = "SOAK_SEED";
 const SEQUENCES: u32 = 2;
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever sees a failure needs the seed, however it came about"
+)]
 async fn promises_are_kept_whatever_happens() -> Result<()> {
     let seed: u64 = match std::env::var(SEED) {
         Ok(seed) => seed.parse().context(SEED)?,
         Err(_) => rand::random(),
     };
+    eprintln!("{SEED}={seed}");
     let sequences = (0..SEQUENCES).map(|sequence| async move {
         let again = format!(
             "again: cargo run -p testbed --bin soak -- --seed {seed} --sequence {sequence} --short"

@@ -126,3 +126,148 @@ fn told(found: &DatabaseAccountPassword) -> String {
     });
     format!("Ready {ready:?}, lastAttempt {attempt:?}, lastReset {reset:?}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+    use rstest::rstest;
+    use serde_json::{Value as Json, json};
+
+    use super::super::model::{INSTANCES, KEYS, Value};
+    use super::super::oracle::Account;
+    use super::*;
+
+    const VALUE: &str = "a";
+
+    fn objects(valid: bool, suspend: bool) -> Objects {
+        let value = Value {
+            text: VALUE.to_owned(),
+            valid,
+        };
+        Objects {
+            secret: Some(BTreeMap::from([(KEYS[0], value)])),
+            resource: Some(Resource {
+                incarnation: 1,
+                instance: INSTANCES[0],
+                account: "app0".to_owned(),
+                key: KEYS[0],
+                suspend,
+                request: None,
+            }),
+        }
+    }
+
+    fn ready(status: &str, reason: &str) -> Json {
+        json!({
+            "type": "Ready", "status": status, "reason": reason, "message": "", "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        })
+    }
+
+    fn in_sync() -> Json {
+        json!({
+            "observedGeneration": 1,
+            "conditions": [ready("True", "InSync")],
+            "lastReset": {
+                "time": "2026-01-01T00:00:00Z", "requestId": "R-1", "trigger": "Created",
+                "instanceId": INSTANCES[0], "accountName": "app0",
+                "secret": { "uid": "u", "resourceVersion": "1", "key": KEYS[0] },
+            },
+        })
+    }
+
+    fn held(reason: &str) -> Json {
+        json!({ "observedGeneration": 1, "conditions": [ready("False", reason)] })
+    }
+
+    fn found(status: &Json) -> Option<DatabaseAccountPassword> {
+        serde_json::from_value(json!({
+            "apiVersion": "rds.password-operator.dev/v1alpha1",
+            "kind": "DatabaseAccountPassword",
+            "metadata": { "name": "orders-0", "namespace": "shop", "generation": 1 },
+            "spec": {
+                "instanceId": INSTANCES[0], "accountName": "app0",
+                "passwordSecretRef": { "name": "orders-0" },
+            },
+            "status": status,
+        }))
+        .ok()
+    }
+
+    fn reset(value: &str, account: &str) -> Sent {
+        Sent {
+            number: 1,
+            account: Account {
+                instance: INSTANCES[0].to_owned(),
+                name: account.to_owned(),
+            },
+            sender: "p".to_owned(),
+            value: value.to_owned(),
+            arrived: Timestamp::UNIX_EPOCH,
+            finished: None,
+            accepted: true,
+            effect: Some(1),
+            request_id: "R-1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_is_right_is_no_problem() {
+        let resets = [reset(VALUE, "app0")];
+        let ready = found(&in_sync());
+        let problem_of = |objects: &Objects, found: &Option<DatabaseAccountPassword>| {
+            problem(objects, found.as_ref(), Some(VALUE), &resets)
+        };
+        assert_eq!(problem_of(&objects(true, false), &ready), None);
+        let invalid = found(&held("PasswordInvalid"));
+        assert_eq!(problem_of(&objects(false, false), &invalid), None);
+        assert_eq!(problem_of(&Objects::default(), &None), None);
+    }
+
+    /// What is wrong with a resource that should be in sync.
+    #[rstest]
+    #[case::no_status(json!(null), VALUE, VALUE, "app0")]
+    #[case::not_ready(held("Pending"), VALUE, VALUE, "app0")]
+    #[case::another_password(in_sync(), "b", VALUE, "app0")]
+    #[case::by_the_reset_of_another_value(in_sync(), VALUE, "b", "app0")]
+    #[case::by_the_reset_of_another_account(in_sync(), VALUE, VALUE, "spare0")]
+    fn what_is_wrong_is_found(
+        #[case] status: Json,
+        #[case] password: &str,
+        #[case] sent: &str,
+        #[case] account: &str,
+    ) {
+        let resets = [reset(sent, account)];
+        let found = found(&status);
+        assert!(found.is_some());
+        let problem = problem(
+            &objects(true, false),
+            found.as_ref(),
+            Some(password),
+            &resets,
+        );
+        assert!(problem.is_some());
+    }
+
+    #[test]
+    fn ready_is_wrong_where_there_is_no_value_or_another_generation() {
+        let resets = [reset(VALUE, "app0")];
+        let mut ready = found(&in_sync());
+        let problem_of = |objects: &Objects, found: &Option<DatabaseAccountPassword>| {
+            problem(objects, found.as_ref(), Some(VALUE), &resets)
+        };
+        assert!(problem_of(&objects(false, false), &ready).is_some());
+        assert!(
+            problem_of(&objects(true, true), &ready).is_some(),
+            "it says nothing of suspend"
+        );
+        assert!(problem_of(&Objects::default(), &ready).is_some());
+        if let Some(ready) = &mut ready {
+            ready.metadata.generation = Some(2);
+        }
+        assert!(problem_of(&objects(true, false), &ready).is_some());
+        assert!(problem_of(&objects(true, false), &None).is_some());
+    }
+}

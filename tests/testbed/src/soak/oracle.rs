@@ -863,4 +863,69 @@ mod tests {
         let forgotten = begin(false).sent(15, "q", "a").known(15);
         assert!(!forgotten.record.is_forgotten(&account()));
     }
+
+    #[test]
+    fn what_a_process_may_have_been_about_to_send_is_a_cause_for_one_more() {
+        let begin = |killed: bool| {
+            let story = Story::begin().secret(10, "b");
+            let story = if killed { story.killed(11, "p") } else { story };
+            story.secret(12, "a").sent(15, "q", "a").known(15)
+        };
+        // The way back to `a` is a cause by itself.
+        assert_eq!(begin(false).violations(), []);
+        let again = begin(false).sent(16, "q", "a");
+        assert_eq!(again.violations(), [Kind::WithoutCause]);
+        assert_eq!(begin(true).sent(16, "q", "a").violations(), []);
+        let twice = begin(true).sent(16, "q", "a").known(16).sent(17, "q", "a");
+        assert_eq!(twice.violations(), [Kind::WithoutCause]);
+    }
+
+    #[test]
+    fn who_could_not_know_that_its_word_was_written_down_may_doubt_it() {
+        let begin = |hindered: bool| {
+            let story = Story::begin().secret(10, "b").sent(11, "p", "b").known(11);
+            let story = story.secret(12, "c").sent(15, "q", "c").known(15);
+            let mut story = story.sent(18, "q", "c").known(18);
+            if hindered {
+                story.record.hindrances.push(Freeze {
+                    sender: "p".to_owned(),
+                    from: at(10),
+                    to: at(16),
+                });
+            }
+            story
+        };
+        assert_eq!(begin(false).violations(), [Kind::WithoutCause]);
+        assert_eq!(begin(true).violations(), []);
+    }
+
+    #[test]
+    fn what_a_calm_round_owes() {
+        let since = at(20);
+        let owes = |story: Story| story.record.causes_since(&account(), since);
+        assert_eq!(owes(Story::begin()), 0..=0);
+        assert_eq!(owes(Story::begin().secret(21, "b")), 1..=1);
+        assert_eq!(owes(Story::begin().secret(21, "a")), 0..=0);
+        let suspended = Story::begin()
+            .resource(10, |it| it.suspend = true)
+            .secret(11, "b")
+            .resource(21, |it| it.suspend = false);
+        assert_eq!(owes(suspended), 1..=1);
+        let held_back = Story::begin().secret(10, "b").no_secret(10).secret(21, "b");
+        assert_eq!(owes(held_back), 0..=1, "it was wanted before, and not sent");
+        let in_doubt = Story::begin().secret(10, "b").sent(11, "p", "b").lost();
+        let in_doubt = in_doubt.no_secret(12).secret(21, "b");
+        assert_eq!(owes(in_doubt), 0..=1);
+    }
+
+    #[test]
+    fn every_success_is_told() {
+        let begin = || Story::begin().secret(10, "b").sent(11, "p", "b");
+        assert_eq!(begin().record.unwritten().len(), 1);
+        assert_eq!(begin().known(11).record.unwritten().len(), 0);
+        assert_eq!(begin().killed(12, "p").record.unwritten().len(), 0);
+        let of_another = begin().resource(12, |it| it.incarnation = 2);
+        assert_eq!(of_another.record.unwritten().len(), 0);
+        assert_eq!(begin().lost().record.unwritten().len(), 0);
+    }
 }
