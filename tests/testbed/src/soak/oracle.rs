@@ -76,6 +76,8 @@ pub struct Freeze {
     pub from: Timestamp,
     /// When it went on.
     pub to: Timestamp,
+    /// The slot whose pass stood before its last check, which it has to make once it goes on.
+    pub before_check: Option<usize>,
 }
 
 /// All that happened.
@@ -178,13 +180,8 @@ impl Excuses {
         }
         // Only who is alive tells of it.
         // A late word of another account of the same resource takes the place of the word of this one.
-        let name = |it: &Sent| {
-            it.account
-                .name
-                .trim_start_matches(char::is_alphabetic)
-                .to_owned()
-        };
-        let of_resource = record.resets.iter().filter(|it| name(it) == name(call));
+        let slot = |it: &Sent| slot_of(&it.account.name);
+        let of_resource = record.resets.iter().filter(|it| slot(it) == slot(call));
         let overlapped = of_resource.into_iter().find(|it| {
             it.arrived <= call.arrived
                 && it.number != call.number
@@ -529,6 +526,8 @@ impl Record {
         let finished = call.finished.unwrap_or(Timestamp::MAX);
         self.freezes.iter().any(|freeze| {
             freeze.sender == call.sender
+                && (freeze.before_check.is_none()
+                    || freeze.before_check != slot_of(&call.account.name))
                 && freeze.from <= finished
                 && freeze
                     .to
@@ -720,6 +719,7 @@ mod tests {
                 sender: sender.to_owned(),
                 from: at(from),
                 to: at(to),
+                before_check: None,
             });
             self
         }
@@ -826,8 +826,16 @@ mod tests {
         let never = Story::begin();
         assert_eq!(never.sent(20, "p", "x").violations(), [Kind::Unwanted]);
         let frozen = Story::begin().secret(10, "b").secret(20, "c");
-        let frozen = frozen.frozen(11, 26, "p").sent(26, "p", "b");
+        let mut frozen = frozen.frozen(11, 26, "p").sent(26, "p", "b");
         assert_eq!(frozen.violations(), []);
+        frozen.record.freezes[0].before_check = Some(1);
+        assert_eq!(frozen.violations(), []);
+        frozen.record.freezes[0].before_check = Some(0);
+        assert_eq!(
+            frozen.violations(),
+            [Kind::Unwanted],
+            "it had to look once more"
+        );
     }
 
     #[test]
@@ -891,6 +899,7 @@ mod tests {
                     sender: "p".to_owned(),
                     from: at(10),
                     to: at(16),
+                    before_check: None,
                 });
             }
             story

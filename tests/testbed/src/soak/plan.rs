@@ -40,7 +40,7 @@ pub enum Round {
 pub struct Step {
     /// What goes wrong.
     pub disturbance: Disturbance,
-    /// What users do, in this order. Where the disturbance strikes at a point of a pass, the first is what starts the pass.
+    /// What users do, in this order. Where the disturbance is aimed at a reset, the first is what starts it.
     pub changes: Vec<(usize, Change)>,
     /// How long it lasts after that.
     pub lasts: Duration,
@@ -167,6 +167,8 @@ pub enum Point {
     InstanceLook,
     /// The resource is read again.
     SecondLook,
+    /// The Secret is read again.
+    SecretLook,
     /// The Lease is read, right before the reset.
     LeaseLook,
     /// The reset is at RDS, and not carried out.
@@ -185,11 +187,12 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Anywhere,
         Self::FirstLook,
         Self::InstanceLook,
         Self::SecondLook,
+        Self::SecretLook,
         Self::LeaseLook,
         Self::BeforeEffect,
         Self::AfterEffect,
@@ -198,6 +201,19 @@ impl Point {
         Self::StatusWritten,
         Self::Event,
     ];
+
+    /// Whether the Lease is still to be looked at.
+    #[must_use]
+    pub fn is_before_last_check(self) -> bool {
+        matches!(
+            self,
+            Self::FirstLook
+                | Self::InstanceLook
+                | Self::SecondLook
+                | Self::SecretLook
+                | Self::LeaseLook
+        )
+    }
 }
 
 /// What happens to the leader at a point of a pass.
@@ -329,10 +345,22 @@ impl Planner {
     fn step(&mut self) -> Step {
         let disturbance = self.disturbance();
         let mut changes = Vec::new();
-        if matches!(disturbance, Disturbance::Strike(..)) {
-            changes.push(self.stimulus());
+        let is_aimed = matches!(
+            disturbance,
+            Disturbance::Strike(..) | Disturbance::Cloud(_, Scope::Resets, _)
+        );
+        if is_aimed {
+            let (slot, stimulus) = self.stimulus();
+            changes.push((slot, stimulus));
+            // What is hit while it is under way is most telling where it is overtaken.
+            let next = match self.random.random_range(0..10) {
+                0..3 if self.slots[slot].allows(Change::TurnBack) => Some(Change::TurnBack),
+                3..6 => Some(Change::Rotate),
+                _ => None,
+            };
+            changes.extend(next.map(|next| (slot, self.take(slot, next))));
         }
-        for _ in 0..self.random.random_range(1..=4) {
+        for _ in 0..self.random.random_range(1..=3) {
             // Rather more of the same slot than of another: what comes fast is what goes wrong.
             let slot = match changes.last() {
                 Some((slot, _)) if self.chance(60) => *slot,

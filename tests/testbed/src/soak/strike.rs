@@ -42,6 +42,7 @@ impl World {
         let trap = self.set_trap(point, slot, leader);
         self.changes(first).await?;
         let (trap, reached) = self.wait_at(trap, point, slot, leader).await;
+        let before_check = (reached && point.is_before_last_check()).then_some(slot);
         let was_reached = if reached { "" } else { " (not reached)" };
         self.count(format!("strike: {blow:?} at {point:?}{was_reached}"));
         match blow {
@@ -53,7 +54,7 @@ impl World {
                 self.start_replica(leader).await?;
             }
             Blow::Freeze => {
-                self.freeze(leader)?;
+                self.freeze(leader, before_check)?;
                 drop(trap);
                 self.wait_for_another_leader(leader, TAKEOVER).await;
                 self.changes(rest).await?;
@@ -61,7 +62,7 @@ impl World {
                 self.thaw(leader)?;
             }
             Blow::FreezeAndHold => {
-                self.freeze(leader)?;
+                self.freeze(leader, before_check)?;
                 self.wait_for_another_leader(leader, TAKEOVER).await;
                 self.changes(rest).await?;
                 sleep(lasts).await;
@@ -103,7 +104,7 @@ impl World {
                 let looks = Target::from(Action::DescribeDBInstanceAttribute);
                 Trap::Cloud(rds.pause(looks.instance(&account.instance)))
             }
-            Point::SecondLook | Point::LeaseLook => {
+            Point::SecondLook | Point::SecretLook | Point::LeaseLook => {
                 Trap::Api(proxy.hold(matcher(ApiCall::ReadResource).name(&name)))
             }
             Point::BeforeEffect => Trap::Cloud(rds.pause(of_account(Action::ResetAccountPassword))),
@@ -132,14 +133,20 @@ impl World {
             }
             Trap::Api(hold) => {
                 let reached = hold.wait_for_held(1, BRIEFLY).await.is_ok();
-                if !reached || point != Point::LeaseLook {
+                if !reached || !matches!(point, Point::SecretLook | Point::LeaseLook) {
                     return (Trap::Api(hold), reached);
                 }
-                // Renewals look at the Lease as well; the pass' own look is the one that follows its read of the Secret.
                 let known = proxy.exchanges().len();
+                let secret = matcher(ApiCall::ReadSecret).name(&model::name(slot));
+                if point == Point::SecretLook {
+                    let look = proxy.hold(secret);
+                    hold.release();
+                    let reached = look.wait_for_held(1, BRIEFLY).await.is_ok();
+                    return (Trap::Api(look), reached);
+                }
+                // Renewals look at the Lease as well; the pass' own look is the one that follows its read of the Secret.
                 let looks = proxy.hold(matcher(ApiCall::Lease));
                 hold.release();
-                let secret = matcher(ApiCall::ReadSecret).name(&model::name(slot));
                 let reached = proxy.wait_for(BRIEFLY, |exchanges| {
                     let mut since = exchanges.get(known..).unwrap_or_default().iter();
                     since.any(|it| secret.matches(&it.request))

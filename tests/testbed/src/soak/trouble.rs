@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use jiff::Timestamp;
 use rds_simulator::{
-    AccessKey, Action, Fault, FaultId, SignedDuration, Target, Throttle, Timeline,
+    AccessKey, Action, Call, Fault, FaultId, SignedDuration, Target, Throttle, Timeline,
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -33,7 +33,22 @@ impl World {
         match *disturbance {
             Disturbance::Cloud(fault, scope, times) => {
                 let lasting = self.fault(fault, scope, times);
-                self.changes(changes).await?;
+                let (first, rest) = changes.split_at(1);
+                let ended = |calls: &[Call]| {
+                    let resets = calls
+                        .iter()
+                        .filter(|it| it.is(Action::ResetAccountPassword));
+                    resets.filter(|it| it.finished.is_some()).count()
+                };
+                let known = ended(&self.bed.calls());
+                self.changes(first).await?;
+                if scope == Scope::Resets {
+                    // The fault, not the next change, is what the first one is to meet. It may be held up by something else.
+                    let journal = self.bed.rds.journal();
+                    let met = journal.wait_for(BRIEFLY / 2, |calls| ended(calls) > known);
+                    let _ = met.await;
+                }
+                self.changes(rest).await?;
                 sleep(*lasts).await;
                 if let Some(fault) = lasting {
                     self.bed.rds.clear_fault(fault);

@@ -49,6 +49,8 @@ pub(super) struct Process {
     /// Tells its calls from those of other processes.
     pub(super) access_key: String,
     pub(super) frozen_since: Option<Timestamp>,
+    /// See [`Freeze::before_check`].
+    pub(super) before_check: Option<usize>,
 }
 
 /// Everything.
@@ -130,6 +132,7 @@ impl World {
             operator,
             access_key,
             frozen_since: None,
+            before_check: None,
         });
         Ok(())
     }
@@ -154,9 +157,10 @@ impl World {
         Ok(())
     }
 
-    /// SIGSTOP.
-    pub(super) fn freeze(&mut self, replica: usize) -> Result<()> {
+    /// SIGSTOP, with the pass of this slot before its last check.
+    pub(super) fn freeze(&mut self, replica: usize, before_check: Option<usize>) -> Result<()> {
         if let Some(process) = &mut self.replicas[replica].process {
+            process.before_check = before_check;
             process.frozen_since = Some(Timestamp::now());
             process.operator.pause()?;
         }
@@ -173,6 +177,7 @@ impl World {
                 sender: process.access_key.clone(),
                 from,
                 to: Timestamp::now(),
+                before_check: process.before_check,
             });
         }
         Ok(())
@@ -187,9 +192,12 @@ impl World {
     /// Notes that the API server was not as it should be for these processes since then.
     pub(super) fn note_hindrance(&mut self, senders: Vec<String>, from: Timestamp) {
         let to = Timestamp::now();
-        let noted = senders
-            .into_iter()
-            .map(|sender| Freeze { sender, from, to });
+        let noted = senders.into_iter().map(|sender| Freeze {
+            sender,
+            from,
+            to,
+            before_check: None,
+        });
         self.record.hindrances.extend(noted);
     }
 
@@ -318,6 +326,7 @@ impl World {
                     sender: process.access_key.clone(),
                     from,
                     to: Timestamp::MAX,
+                    before_check: process.before_check,
                 }));
         }
         record
