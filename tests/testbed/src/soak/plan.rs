@@ -339,11 +339,40 @@ impl Planner {
             Size::Short => self.random.random_range(2..=3),
             Size::Long => self.random.random_range(3..=5),
         };
-        Round::Storm((0..steps).map(|_| self.step()).collect())
+        let mut steps: Vec<Step> = (1..steps).map(|_| self.step()).collect();
+        steps.push(self.ambush());
+        Round::Storm(steps)
     }
 
     fn step(&mut self) -> Step {
         let disturbance = self.disturbance();
+        self.step_of(disturbance, 30)
+    }
+
+    /// What chance brings about too seldom: a reset whose outcome nobody knows, or a process that goes on with an old value, and
+    /// then the Secret is turned back or changed again.
+    fn ambush(&mut self) -> Step {
+        let hidden = |fault| Disturbance::Cloud(fault, Scope::Resets, 2);
+        let disturbance = self.pick(&[
+            (2, hidden(CloudFault::CutAfterEffect)),
+            (1, hidden(CloudFault::TruncatedAnswer)),
+            (1, hidden(CloudFault::UnavailableAfterEffect)),
+            (3, Disturbance::Strike(Point::AfterEffect, Blow::Kill)),
+            (2, Disturbance::Strike(Point::StatusWrite, Blow::Kill)),
+            (3, Disturbance::Strike(Point::SecretLook, Blow::Freeze)),
+            (1, Disturbance::Strike(Point::LeaseLook, Blow::Freeze)),
+            (
+                2,
+                Disturbance::Strike(Point::BeforeEffect, Blow::FreezeAndHold),
+            ),
+            (1, Disturbance::Strike(Point::AfterEffect, Blow::Freeze)),
+        ]);
+        self.step_of(disturbance.unwrap_or(Disturbance::RestartApiServer), 50)
+    }
+
+    /// A step, in which an aimed disturbance is followed by turning back in so many of a hundred cases, and by another value in
+    /// as many.
+    fn step_of(&mut self, disturbance: Disturbance, overtaken: u32) -> Step {
         let mut changes = Vec::new();
         let is_aimed = matches!(
             disturbance,
@@ -353,10 +382,11 @@ impl Planner {
             let (slot, stimulus) = self.stimulus();
             changes.push((slot, stimulus));
             // What is hit while it is under way is most telling where it is overtaken.
-            let next = match self.random.random_range(0..10) {
-                0..3 if self.slots[slot].allows(Change::TurnBack) => Some(Change::TurnBack),
-                3..6 => Some(Change::Rotate),
-                _ => None,
+            let chance = self.random.random_range(0..100);
+            let next = if chance < overtaken && self.slots[slot].allows(Change::TurnBack) {
+                Some(Change::TurnBack)
+            } else {
+                (chance < 2 * overtaken).then_some(Change::Rotate)
             };
             changes.extend(next.map(|next| (slot, self.take(slot, next))));
         }
