@@ -24,6 +24,7 @@ const README: &str = "README.md";
 const API: &str = "docs/api.md";
 const ARCHITECTURE: &str = "docs/architecture.md";
 const DEPENDENCIES: &str = "docs/dependencies.md";
+const OPERATIONS: &str = "docs/operations.md";
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -524,5 +525,53 @@ fn the_definition_is_current() -> Result<()> {
         rds_password_operator::api::crd_yaml()?,
         "write what `rds-password-operator crd` prints to crds/databaseaccountpasswords.yaml"
     );
+    Ok(())
+}
+
+/// Whoever is woken finds the same reasons as whoever reads the README.
+#[test]
+fn reasons_in_the_operations_manual() -> Result<()> {
+    let rows = table(OPERATIONS, "reasons")?;
+    for row in &rows {
+        let empty = row.iter().any(String::is_empty);
+        ensure!(row.len() == 4 && !empty, "a cell is missing: {row:?}");
+    }
+    assert_same(
+        first_words(OPERATIONS, "reasons")?,
+        first_words(README, "reasons")?,
+    );
+    Ok(())
+}
+
+/// The anchor that a heading gets: lower case, hyphens for spaces, no other punctuation.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading
+        .chars()
+        .filter(|letter| letter.is_alphanumeric() || "-_ ".contains(*letter));
+    kept.collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn sections_that_the_operations_manual_names() -> Result<()> {
+    let text = read(OPERATIONS)?;
+    // A link may be broken over two lines.
+    let links = text.split("](").skip(1);
+    let links = links.filter_map(|rest| rest.split(')').next());
+    let links: Vec<(&str, &str)> = links
+        .filter(|link| !link.contains("://"))
+        .filter_map(|link| link.split_once('#'))
+        .collect();
+    ensure!(links.len() > 20, "hardly a link");
+    for (file, section) in links {
+        let file = match file {
+            "" => OPERATIONS.to_owned(),
+            file => format!("docs/{file}"),
+        };
+        let there = read(&file)?
+            .lines()
+            .any(|line| line.starts_with('#') && anchor(line) == section);
+        ensure!(there, "{file} has no section {section}");
+    }
     Ok(())
 }

@@ -11,6 +11,7 @@ pub mod decide;
 mod fixtures;
 pub mod identity;
 pub mod index;
+pub mod intent;
 pub mod observe;
 pub mod outcome;
 pub mod report;
@@ -199,12 +200,17 @@ async fn reconcile(context: &Context, watched: &Watched) -> Result<Action, PassE
         return Ok(look_again);
     };
     let decision = decide(&observation, Timestamp::now());
-    let (observation, outcome) = act(context, observation, decision).await?;
+    let acted = act(context, observation, decision).await?;
     let now = Timestamp::now();
-    let wait = schedule(&observation, &outcome, now, rand::rng().random());
+    let wait = schedule(
+        &acted.observation,
+        &acted.outcome,
+        now,
+        rand::rng().random(),
+    );
     // The status keeps whole seconds, and a pass before the time that it tells would be one for nothing.
     let next = status::whole_seconds_up(now + wait);
-    report(context, &observation, &outcome, Times { now, next }).await?;
+    report(context, &acted, Times { now, next }).await?;
     Ok(Action::requeue(
         Duration::try_from(next.duration_since(now)).unwrap_or(wait),
     ))

@@ -1,10 +1,13 @@
-// control-plane runs etcd and kube-apiserver in one process, for tests.
+// control-plane is the control plane of the tests: etcd and kube-apiserver in
+// one process, and kube-controller-manager in another where a test wants it.
 //
-//	control-plane ETCD-CONFIG-FILE [KUBE-APISERVER-FLAG...]
+//	control-plane kube-apiserver ETCD-CONFIG-FILE [KUBE-APISERVER-FLAG...]
+//	control-plane kube-controller-manager [KUBE-CONTROLLER-MANAGER-FLAG...]
 //
-// The file is what etcd takes as --config-file and the flags are
-// kube-apiserver's own, so that whoever starts this program can start the two
-// separate programs with the same configuration instead.
+// The file is what etcd takes as --config-file and the flags are the
+// programs' own, so that whoever starts this program can start the separate
+// programs with the same configuration instead. The two processes of Kubernetes
+// cannot be one: both set the feature gates and the logging of their process.
 //
 // It ends at once when standard input reaches its end, on SIGTERM and on
 // SIGINT. A parent that holds the other end of that pipe cannot be outlived,
@@ -23,7 +26,8 @@ import (
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
-	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 )
 
 // Starting etcd takes a few hundredths of a second; on a machine that runs many
@@ -33,19 +37,25 @@ const etcdStartTimeout = 60 * time.Second
 func main() {
 	go exitWithStandardInput()
 
-	if len(os.Args) < 2 {
-		fail("usage: control-plane ETCD-CONFIG-FILE [KUBE-APISERVER-FLAG...]")
+	// The commands of Kubernetes take SIGTERM and SIGINT too, for a graceful
+	// shutdown; this handler comes as well and does not wait for that.
+	switch {
+	case len(os.Args) > 2 && os.Args[1] == "kube-apiserver":
+		command := apiserver.NewAPIServerCommand()
+		go exitOnSignal()
+		if err := startEtcd(os.Args[2]); err != nil {
+			fail("etcd: %v", err)
+		}
+		command.SetArgs(os.Args[3:])
+		os.Exit(cli.Run(command))
+	case len(os.Args) > 1 && os.Args[1] == "kube-controller-manager":
+		command := controllermanager.NewControllerManagerCommand()
+		go exitOnSignal()
+		command.SetArgs(os.Args[2:])
+		os.Exit(cli.Run(command))
+	default:
+		fail("usage: control-plane kube-apiserver ETCD-CONFIG-FILE [FLAG...] | kube-controller-manager [FLAG...]")
 	}
-	// kube-apiserver's command takes SIGTERM and SIGINT too, for a graceful
-	// shutdown; this handler comes first and does not wait for that.
-	command := app.NewAPIServerCommand()
-	go exitOnSignal()
-
-	if err := startEtcd(os.Args[1]); err != nil {
-		fail("etcd: %v", err)
-	}
-	command.SetArgs(os.Args[2:])
-	os.Exit(cli.Run(command))
 }
 
 // Exiting without a shutdown loses nothing: etcd has written its log to the

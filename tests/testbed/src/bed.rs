@@ -76,9 +76,23 @@ impl Testbed {
     /// # Errors
     /// When any of it fails.
     pub async fn start_bare(binary: impl AsRef<Path>) -> Result<Self> {
-        let (control_plane, rds) = tokio::try_join!(ControlPlane::start(), async {
-            Ok(RdsSimulator::start().await?)
-        })?;
+        Self::start_on(ControlPlane::start(), binary).await
+    }
+
+    /// As [`Self::start_bare`], with the controllers that make pods of a Deployment and what else Kubernetes does by itself.
+    ///
+    /// # Errors
+    /// When any of it fails.
+    pub async fn start_with_controllers(binary: impl AsRef<Path>) -> Result<Self> {
+        Self::start_on(ControlPlane::start_with_controllers(), binary).await
+    }
+
+    async fn start_on(
+        control_plane: impl Future<Output = Result<ControlPlane>>,
+        binary: impl AsRef<Path>,
+    ) -> Result<Self> {
+        let (control_plane, rds) =
+            tokio::try_join!(control_plane, async { Ok(RdsSimulator::start().await?) })?;
         rds.add_access_key(AccessKey::new(ACCESS_KEY_ID, ACCESS_KEY_SECRET));
         rds.add_instance(Instance::new(INSTANCE).account(Account::new(ACCOUNT, INITIAL_PASSWORD)));
         Ok(Self {
@@ -121,30 +135,38 @@ impl Testbed {
         server: &str,
         certificate_authority: Option<&Path>,
     ) -> Result<OperatorBuilder> {
+        let builder = self
+            .operator_as((OPERATOR, OPERATOR), (server, certificate_authority))
+            .await?;
+        Ok(builder
+            .env("ALIBABA_CLOUD_ACCESS_KEY_ID", ACCESS_KEY_ID)
+            .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", ACCESS_KEY_SECRET)
+            .flag("region", "cn-shanghai")
+            .flag("rds-endpoint", self.rds.url())
+            .flag("rds-qps", "1000")
+            .flag("listen", "127.0.0.1:0")
+            .flag("log-format", "json")
+            .flag("log-level", "trace"))
+    }
+
+    /// An operator with the token of a ServiceAccount (namespace and name), without flags and cloud credentials.
+    ///
+    /// # Errors
+    /// When there is no token to be had.
+    pub async fn operator_as(
+        &self,
+        identity: (&str, &str),
+        server: (&str, Option<&Path>),
+    ) -> Result<OperatorBuilder> {
         let number = self.operators.fetch_add(1, Ordering::Relaxed);
         let kubeconfig = self
             .directory
             .path()
             .join(format!("operator-{number}.kubeconfig"));
-        let identity = (OPERATOR, OPERATOR);
-        install::write_kubeconfig(
-            &self.client,
-            identity,
-            (server, certificate_authority),
-            &kubeconfig,
-        )
-        .await?;
+        install::write_kubeconfig(&self.client, identity, server, &kubeconfig).await?;
         Ok(
             OperatorBuilder::new(&self.binary, self.directory.path(), number)
-                .env("KUBECONFIG", kubeconfig)
-                .env("ALIBABA_CLOUD_ACCESS_KEY_ID", ACCESS_KEY_ID)
-                .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", ACCESS_KEY_SECRET)
-                .flag("region", "cn-shanghai")
-                .flag("rds-endpoint", self.rds.url())
-                .flag("rds-qps", "1000")
-                .flag("listen", "127.0.0.1:0")
-                .flag("log-format", "json")
-                .flag("log-level", "trace"),
+                .env("KUBECONFIG", kubeconfig),
         )
     }
 
@@ -349,12 +371,21 @@ impl Testbed {
         ))
     }
 
-    /// Waits until a resource is `Ready` for its current generation.
+    /// Waits until a resource is `Ready` for its current generation, and no reset is under way: during one, `Ready` speaks of the
+    /// value before.
     ///
     /// # Errors
     /// When that takes too long.
     pub async fn wait_until_ready(&self, name: &str) -> Result<DatabaseAccountPassword> {
-        self.wait_for_reason(name, "InSync").await
+        self.wait_for(name, "InSync", |resource| {
+            let status = resource.status.as_ref();
+            status.is_some_and(|status| status.last_attempt.is_none())
+                && condition(resource, "Ready").is_some_and(|ready| {
+                    ready.reason == "InSync"
+                        && ready.observed_generation == resource.metadata.generation
+                })
+        })
+        .await
     }
 
     /// Waits until a resource's `Ready` has this reason for its current generation.

@@ -2,15 +2,23 @@
 
 pub mod bed;
 pub mod control_plane;
+pub mod generate;
+mod go_program;
+pub mod helm;
 pub mod install;
+pub mod node;
 pub mod operator;
 mod process;
+pub mod prometheus_operator;
+pub mod promtool;
 pub mod proxy;
 pub mod search;
 pub mod soak;
 
 pub use bed::{Testbed, condition, reason};
 pub use control_plane::ControlPlane;
+pub use helm::Helm;
+pub use node::Node;
 pub use operator::Operator;
 pub use proxy::ApiProxy;
 pub use search::Search;

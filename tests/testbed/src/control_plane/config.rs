@@ -1,4 +1,4 @@
-//! The files and flags that etcd and kube-apiserver run with.
+//! The files and flags that etcd, kube-apiserver and kube-controller-manager run with.
 
 use std::{
     fs,
@@ -14,7 +14,22 @@ use rcgen::{
 use serde_json::{Value, json};
 
 /// What kubeadm sets, since clusters differ here only where somebody asked for it.
-const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub(super) const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// What runs where a test wants controllers: what makes pods of a Deployment and counts them, what removes what is left of
+/// deleted objects and namespaces, what fills the roles that aggregate others, and what checks the types of admission
+/// policies.
+const CONTROLLERS: &[&str] = &[
+    "clusterrole-aggregation-controller",
+    "deployment-controller",
+    "disruption-controller",
+    "endpointslice-controller",
+    "garbage-collector-controller",
+    "namespace-controller",
+    "replicaset-controller",
+    "serviceaccount-controller",
+    "validatingadmissionpolicy-status-controller",
+];
 
 /// One control plane's files and flags; the same for every start of it.
 #[derive(Debug)]
@@ -93,6 +108,25 @@ impl Configuration {
         ]
     }
 
+    /// Flags of kube-controller-manager.
+    pub(super) fn controller_manager_flags(&self) -> Vec<String> {
+        let kubeconfig = self.controller_manager_kubeconfig().display().to_string();
+        vec![
+            format!("--kubeconfig={kubeconfig}"),
+            format!("--controllers={}", CONTROLLERS.join(",")),
+            // There is one of it, and nobody asks it anything.
+            "--leader-elect=false".to_owned(),
+            "--secure-port=0".to_owned(),
+            // Only a test that asks for too much would run into its limit, and wait.
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
+        ]
+    }
+
+    fn controller_manager_kubeconfig(&self) -> PathBuf {
+        self.file("controller-manager.kubeconfig")
+    }
+
     /// Returns the certificate of the authority that signed the API server's.
     fn write_certificates(&self) -> Result<String> {
         let mut authority = CertificateParams::default();
@@ -121,29 +155,38 @@ impl Configuration {
         Ok(authority.pem())
     }
 
-    /// Writes the cluster administrator's token, for the server and for its clients.
+    /// Writes the tokens of the cluster's administrator and of the controllers, for the server and for its clients.
     fn write_access(&self, ca: &str) -> Result<()> {
-        let token = format!("{:032x}", rand::random::<u128>());
-        self.write(
-            "tokens.csv",
-            &format!("{token},admin,admin,system:masters\n"),
-        )?;
         self.write("ca.crt", ca)?;
-        let kubeconfig: Kubeconfig = serde_json::from_value(json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{
-                "name": "test",
-                "cluster": {
-                    "server": self.server(),
-                    "certificate-authority": self.certificate_authority(),
-                },
-            }],
-            "users": [{ "name": "admin", "user": { "token": token } }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "admin" } }],
-            "current-context": "test",
-        }))?;
-        self.write("kubeconfig", &serde_yaml_ng::to_string(&kubeconfig)?)
+        let mut tokens = Vec::new();
+        // Two names for one right, so that the audit log tells who did what.
+        for (user, kubeconfig) in [
+            ("admin", self.kubeconfig()),
+            (
+                "kube-controller-manager",
+                self.controller_manager_kubeconfig(),
+            ),
+        ] {
+            let token = format!("{:032x}", rand::random::<u128>());
+            tokens.push(format!("{token},{user},{user},system:masters\n"));
+            let access: Kubeconfig = serde_json::from_value(json!({
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{
+                    "name": "test",
+                    "cluster": {
+                        "server": self.server(),
+                        "certificate-authority": self.certificate_authority(),
+                    },
+                }],
+                "users": [{ "name": user, "user": { "token": token } }],
+                "contexts": [{ "name": "test", "context": { "cluster": "test", "user": user } }],
+                "current-context": "test",
+            }))?;
+            fs::write(&kubeconfig, serde_yaml_ng::to_string(&access)?)
+                .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
+        }
+        self.write("tokens.csv", &tokens.concat())
     }
 
     fn write_etcd_config(&self) -> Result<()> {

@@ -1,6 +1,5 @@
 //! A real control plane: etcd and kube-apiserver, alone on this machine, for one test.
 
-mod build;
 mod config;
 mod program;
 
@@ -22,6 +21,9 @@ use tokio::{
 use self::{config::Configuration, program::Program};
 use crate::process::{self, LeashedProcess};
 
+/// What kube-apiserver names as the issuer of its tokens.
+pub const TOKEN_ISSUER: &str = config::SERVICE_ACCOUNT_ISSUER;
+
 /// One start takes one to two seconds on idle cores; test runs on few cores start many at once.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const READY_POLL: Duration = Duration::from_millis(50);
@@ -29,12 +31,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An etcd and a kube-apiserver of their own, listening on 127.0.0.1 alone.
 ///
-/// No controllers run: nothing collects garbage, deletes a namespace's content or creates default
-/// service accounts. It ends when it is dropped, which removes its files too, or with this process.
+/// No controllers run, unless it is [started with them](Self::start_with_controllers): nothing collects garbage, deletes a
+/// namespace's content or creates default service accounts. It ends when it is dropped, which removes its files too, or
+/// with this process.
 pub struct ControlPlane {
     // Dropped in this order: the processes before the files and the port that they use.
     processes: Vec<LeashedProcess>,
     program: Program,
+    with_controllers: bool,
     configuration: Configuration,
     client: Client,
     _directory: TempDir,
@@ -51,6 +55,20 @@ impl ControlPlane {
     /// When neither Go nor ready-made programs are there, when the build fails, and when it does
     /// not become ready; with the end of what it logged.
     pub async fn start() -> Result<Self> {
+        Self::start_new(false).await
+    }
+
+    /// As [`start`](Self::start), with a kube-controller-manager that runs the controllers which the chart needs. It takes
+    /// about 100 MB and a second more.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_with_controllers() -> Result<Self> {
+        Self::start_new(true).await
+    }
+
+    async fn start_new(with_controllers: bool) -> Result<Self> {
         // kube picks the provider by itself only where a single one is compiled in.
         let _ = rustls::crypto::ring::default_provider().install_default();
 
@@ -65,6 +83,7 @@ impl ControlPlane {
         let mut control_plane = Self {
             processes: Vec::new(),
             program,
+            with_controllers,
             configuration,
             client,
             _directory: directory,
@@ -132,6 +151,16 @@ impl ControlPlane {
         Ok(Client::try_from(config)?)
     }
 
+    /// The public keys of the tokens that the API server issues, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn token_keys(&self) -> Result<String> {
+        let question = Request::get("/openid/v1/jwks").body(Vec::new())?;
+        Ok(self.client.request_text(question).await?)
+    }
+
     /// The API server's audit log: one JSON object a line for each request that was answered, a
     /// watch twice, with metadata only and without what the API server asks itself.
     #[must_use]
@@ -146,7 +175,7 @@ impl ControlPlane {
     /// When it does not run.
     pub fn stop(&mut self) -> Result<()> {
         ensure!(!self.processes.is_empty(), "the control plane is stopped");
-        // The API server before etcd, if they are two.
+        // The controllers before the API server, and that before etcd, if they are two.
         while let Some(mut process) = self.processes.pop() {
             process.stop()?;
         }
@@ -162,10 +191,15 @@ impl ControlPlane {
         ensure!(self.processes.is_empty(), "the control plane is running");
         let log = self.configuration.log();
         let mut processes = Vec::new();
-        for command in self.program.commands(&self.configuration) {
+        for command in self.program.apiserver(&self.configuration) {
             processes.push(LeashedProcess::start(command, &log)?);
         }
         wait_until_ready(&mut processes, &self.configuration).await?;
+        if self.with_controllers {
+            // It waits ten seconds for the API server, which is not enough on a loaded machine.
+            let command = self.program.controller_manager(&self.configuration)?;
+            processes.push(LeashedProcess::start(command, &log)?);
+        }
         self.processes = processes;
         Ok(())
     }

@@ -1,19 +1,30 @@
-//! Which program the control plane is: one built here with Go, or two ready-made ones.
+//! Which programs the control plane is: one built here with Go, or ready-made ones.
 
 use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
 };
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 
-use super::{build::build, config::Configuration};
+use super::config::Configuration;
+use crate::go_program::{ASSETS_VARIABLE, GoProgram, VersionVariable};
 
-/// Where the two ready-made programs are; the name that kubebuilder's envtest gave it.
-pub(super) const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
+/// etcd, kube-apiserver and kube-controller-manager. The version is what kube-apiserver reports as its own.
+const CONTROL_PLANE: GoProgram = GoProgram {
+    name: "control-plane",
+    description: "the test control plane (etcd, kube-apiserver, kube-controller-manager; about 5 minutes on 2 cores)",
+    module: "tests/control-plane",
+    package: ".",
+    build_tags: "",
+    version: Some(VersionVariable {
+        variable: "k8s.io/component-base/version.gitVersion",
+        module: "k8s.io/kubernetes",
+    }),
+    ready_made: "the programs etcd and kube-apiserver",
+};
 
 /// Collecting garbage at three times the live heap instead of twice costs memory and saves
 /// processor time, which is what many API servers on few cores are short of.
@@ -32,12 +43,12 @@ kill $guard
 exit $status
 "#;
 
-/// What starts etcd and kube-apiserver.
+/// What starts the parts of a control plane.
 #[derive(Clone, Debug)]
 pub(super) enum Program {
     /// The Go program of `tests/control-plane`.
     Built(PathBuf),
-    /// A directory with the programs `etcd` and `kube-apiserver`.
+    /// A directory with the programs `etcd`, `kube-apiserver` and, for those who want it, `kube-controller-manager`.
     Assets(PathBuf),
 }
 
@@ -48,26 +59,19 @@ impl Program {
     ///
     /// When neither Go nor ready-made programs are there, and when the build fails.
     pub(super) fn find() -> Result<Self> {
-        // Tests of one process ask at the same time, and the answer is the same for all.
-        static PROGRAM: OnceLock<Result<Program, String>> = OnceLock::new();
-        PROGRAM
-            .get_or_init(|| {
-                let program = match env::var_os(ASSETS_VARIABLE) {
-                    Some(directory) => find_assets(directory),
-                    None => build().map(Self::Built),
-                };
-                program.map_err(|error| format!("{error:#}"))
-            })
-            .clone()
-            .map_err(|message| anyhow!(message))
+        match env::var_os(ASSETS_VARIABLE) {
+            Some(directory) => find_assets(directory),
+            None => CONTROL_PLANE.build().map(Self::Built),
+        }
     }
 
-    /// Commands that run together, each until its standard input ends.
-    pub(super) fn commands(&self, configuration: &Configuration) -> Vec<Command> {
+    /// Commands of etcd and kube-apiserver, which run together, each until its standard input ends.
+    pub(super) fn apiserver(&self, configuration: &Configuration) -> Vec<Command> {
         let mut commands = match self {
             Self::Built(program) => {
                 let mut both = Command::new(program);
-                both.arg(configuration.etcd_config_file())
+                both.arg("kube-apiserver")
+                    .arg(configuration.etcd_config_file())
                     .args(configuration.apiserver_flags());
                 vec![both]
             }
@@ -85,6 +89,26 @@ impl Program {
         }
         commands
     }
+
+    /// The command of kube-controller-manager, which runs until its standard input ends. It waits for no API server.
+    ///
+    /// # Errors
+    ///
+    /// When the ready-made programs are without it.
+    pub(super) fn controller_manager(&self, configuration: &Configuration) -> Result<Command> {
+        let mut command = match self {
+            Self::Built(program) => {
+                let mut command = Command::new(program);
+                command.arg("kube-controller-manager");
+                command
+            }
+            Self::Assets(directory) => {
+                until_input_ends(&asset(directory, "kube-controller-manager")?)
+            }
+        };
+        command.args(configuration.controller_manager_flags());
+        Ok(command)
+    }
 }
 
 fn until_input_ends(program: &Path) -> Command {
@@ -98,11 +122,17 @@ fn until_input_ends(program: &Path) -> Command {
 fn find_assets(directory: OsString) -> Result<Program> {
     let directory = PathBuf::from(directory);
     for program in ["etcd", "kube-apiserver"] {
-        ensure!(
-            directory.join(program).is_file(),
-            "{ASSETS_VARIABLE} is {}, but there is no program {program} in it",
-            directory.display(),
-        );
+        asset(&directory, program)?;
     }
     Ok(Program::Assets(directory))
+}
+
+fn asset(directory: &Path, program: &str) -> Result<PathBuf> {
+    let path = directory.join(program);
+    ensure!(
+        path.is_file(),
+        "{ASSETS_VARIABLE} is {}, but there is no program {program} in it",
+        directory.display(),
+    );
+    Ok(path)
 }
