@@ -127,11 +127,10 @@ async fn soak(arguments: &Arguments) -> ExitCode {
         match ended {
             Ok((more, None)) => {
                 say(format_args!(
-                    "sequence {sequence}: ok, {took} s, {} resets for {}, {} disturbances, {} forgotten",
+                    "sequence {sequence}: ok, {took} s, {} resets for {}, {} disturbances",
                     more.resets.sent,
                     more.resets.wanted,
                     more.disturbances.values().sum::<usize>(),
-                    more.forgotten,
                 ));
                 report.add(more);
             }

@@ -20,8 +20,6 @@ pub struct Report {
     pub calls: BTreeMap<String, usize>,
     /// Resets.
     pub resets: Counts,
-    /// Times that a reset was forgotten as the documentation says.
-    pub forgotten: usize,
 }
 
 impl Report {
@@ -29,7 +27,6 @@ impl Report {
     pub fn add(&mut self, other: Self) {
         self.sequences += other.sequences;
         self.checks += other.checks;
-        self.forgotten += other.forgotten;
         for (all, more) in [
             (&mut self.changes, other.changes),
             (&mut self.disturbances, other.disturbances),
@@ -69,11 +66,6 @@ impl fmt::Display for Report {
         writeln!(
             formatter,
             "resets: {wanted} asked for, {sent} sent: {first} first ones, {repeated} again after a failure or an unknown outcome, {late} late by a process that had stood still"
-        )?;
-        writeln!(
-            formatter,
-            "resets that were forgotten with the process that sent them: {}",
-            self.forgotten
         )?;
         writeln!(
             formatter,

@@ -102,14 +102,9 @@ async fn play(world: &mut World, round: &Round) -> Result<Vec<Violation>> {
     let mut violations = loop {
         // Until the operator has looked at what was changed, it may be as it should be by what was before.
         world.is_quiet().await?;
-        if let Err(problems) = world.converge().await? {
-            break problems
-                .into_iter()
-                .map(|evidence| Violation {
-                    kind: Kind::NotConverged,
-                    evidence,
-                })
-                .collect();
+        let problems = world.converge().await?;
+        if !problems.is_empty() {
+            break problems;
         }
         if world.is_quiet().await? {
             break Vec::new();

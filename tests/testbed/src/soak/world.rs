@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, PostParams};
 use rds_password_operator::api::{DatabaseAccountPassword, REQUESTED_AT_ANNOTATION};
 use rds_simulator::{AccessKey, Account as CloudAccount, Action, Instance, RdsSimulator};
@@ -20,7 +20,7 @@ use super::model::{self, CANARY, Change, Demand, INSTANCES, KEYS, Objects, Slot,
 use super::oracle::{Account, Fact, Freeze, Kind, Record, Sent, Violation};
 use super::report::Report;
 use super::witness::Witness;
-use crate::bed::{ACCESS_KEY_SECRET, INITIAL_PASSWORD, NAMESPACE, condition};
+use crate::bed::{ACCESS_KEY_SECRET, INITIAL_PASSWORD, NAMESPACE};
 use crate::operator::POLL;
 use crate::{ApiProxy, Operator, Search, Testbed, install};
 
@@ -33,9 +33,6 @@ const CONVERGENCE: Duration = Duration::from_secs(90);
 
 /// A wait that is longer than this is cut short by a request, as a person would.
 const LONG_WAIT: Duration = Duration::from_secs(4);
-
-/// How long nothing must have changed for a wrong state to be taken for the last word.
-const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// One replica, and the network between it and the API server.
 pub(super) struct Replica {
@@ -332,14 +329,11 @@ impl World {
         record
     }
 
-    /// Waits until everything is as it should be. What waits long is asked for, as a person would.
-    ///
-    /// # Errors
-    /// What is not as it should be in the end; nothing, where the testbed fails.
-    pub(super) async fn converge(&mut self) -> Result<Result<(), Vec<String>>> {
+    /// Waits until everything is as it should be, and returns what is not in the end. What waits long is asked for, as a person
+    /// would.
+    pub(super) async fn converge(&mut self) -> Result<Vec<Violation>> {
         let deadline = Instant::now() + CONVERGENCE;
         let mut asked_for = BTreeSet::new();
-        let mut last_words: BTreeMap<usize, (String, Instant)> = BTreeMap::new();
         loop {
             let found = self.resources().await?;
             for resource in found.values() {
@@ -356,40 +350,28 @@ impl World {
                     .and_then(|it| self.bed.rds.password_of(&it.instance, &it.name));
                 let Some(problem) = problem(&state.objects, resource, password.as_deref(), &sent)
                 else {
-                    last_words.remove(&slot);
                     continue;
                 };
-                let version = resource.and_then(ResourceExt::resource_version);
-                let version = version.unwrap_or_default();
-                let word = last_words
-                    .entry(slot)
-                    .or_insert_with(|| (version.clone(), Instant::now()));
-                if word.0 != version {
-                    *word = (version, Instant::now());
-                }
-                let is_last_word = word.1.elapsed() > LAST_WORD;
                 if waits_long(resource) && !asked_for.contains(&slot) {
-                    requests.push((slot, false));
-                } else if is_last_word
-                    && is_ready(resource)
-                    && account.is_some_and(|it| self.record().is_forgotten(&it))
-                {
-                    requests.push((slot, true));
+                    requests.push(slot);
                 }
-                problems.push(format!("{}: {problem}", model::name(slot)));
+                let is_forgotten = account.is_some_and(|it| self.record().is_forgotten(&it));
+                problems.push(Violation {
+                    kind: if is_forgotten {
+                        Kind::ForgottenReset
+                    } else {
+                        Kind::NotConverged
+                    },
+                    evidence: format!("{}: {problem}", model::name(slot)),
+                });
             }
-            if problems.is_empty() {
-                return Ok(Ok(()));
+            if problems.is_empty() || Instant::now() > deadline {
+                return Ok(problems);
             }
-            if Instant::now() > deadline {
-                return Ok(Err(problems));
-            }
-            for (slot, is_forgotten) in requests {
-                self.report.forgotten += usize::from(is_forgotten);
+            for slot in requests {
                 if matches!(self.slots[slot].objects.demand(), Demand::Apply(..)) {
                     self.change(slot, Change::Request).await?;
                     asked_for.insert(slot);
-                    last_words.remove(&slot);
                 }
             }
             sleep(POLL * 5).await;
@@ -512,9 +494,4 @@ fn waits_long(resource: Option<&DatabaseAccountPassword>) -> bool {
         let wait = it.next_time.0.duration_since(Timestamp::now());
         Duration::try_from(wait).is_ok_and(|wait| wait > LONG_WAIT)
     })
-}
-
-fn is_ready(resource: Option<&DatabaseAccountPassword>) -> bool {
-    let ready = resource.and_then(|it| condition(it, "Ready"));
-    ready.is_some_and(|ready| ready.status == "True")
 }
