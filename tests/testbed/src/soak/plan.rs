@@ -373,7 +373,9 @@ impl Planner {
     /// A step, in which an aimed disturbance is followed by turning back in so many of a hundred cases, and by another value in
     /// as many.
     fn step_of(&mut self, disturbance: Disturbance, overtaken: u32) -> Step {
-        let mut changes = Vec::new();
+        let mut changes: Vec<(usize, Change)> = Vec::new();
+        // Whose end is left as it is: another change would hide what became of it.
+        let mut overtaken_slot = None;
         let is_aimed = matches!(
             disturbance,
             Disturbance::Strike(..) | Disturbance::Cloud(_, Scope::Resets, _)
@@ -388,6 +390,7 @@ impl Planner {
             } else {
                 (chance < 2 * overtaken).then_some(Change::Rotate)
             };
+            overtaken_slot = next.map(|_| slot);
             changes.extend(next.map(|next| (slot, self.take(slot, next))));
         }
         for _ in 0..self.random.random_range(1..=3) {
@@ -396,8 +399,9 @@ impl Planner {
                 Some((slot, _)) if self.chance(60) => *slot,
                 _ => self.any_slot(),
             };
-            let change = self.change_of(slot);
-            changes.push(change);
+            if overtaken_slot != Some(slot) {
+                changes.push(self.change_of(slot));
+            }
         }
         Step {
             disturbance,
