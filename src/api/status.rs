@@ -60,6 +60,20 @@ pub enum Trigger {
     Overlapped,
 }
 
+impl Trigger {
+    /// The word as it stands in the status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "Created",
+            Self::SecretChanged => "SecretChanged",
+            Self::SpecChanged => "SpecChanged",
+            Self::Requested => "Requested",
+            Self::Overlapped => "Overlapped",
+        }
+    }
+}
+
 /// A reset that RDS accepted.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]

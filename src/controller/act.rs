@@ -292,6 +292,7 @@ async fn send(
     Ok(match answer {
         Ok(request_id) => {
             let time = Timestamp::now();
+            report::measure_accepted(context, observation, trigger);
             let account = context.cloud.account(&route, target).await;
             Sent::Ended(Outcome::Accepted(Accepted {
                 time,

@@ -15,9 +15,10 @@ use super::identity::Identity;
 use super::outcome::Account;
 use super::tenant::{self, TokenExchange};
 use crate::api::{DatabaseAccountPassword, Target};
-use crate::credentials::cache::Cache;
+use crate::credentials::cache::{Cache, Refresh};
 use crate::credentials::{CredentialsError, OperatorCredentials, SourceName};
 use crate::metrics::Metrics;
+use crate::metrics::cloud::OK;
 use crate::rds::classification::Class;
 use crate::rds::client::{Nonce, RdsClient, Signer};
 use crate::rds::credentials::Credentials;
@@ -42,7 +43,7 @@ pub struct Cloud {
     exchange: Result<TokenExchange, CredentialsError>,
     operator: Arc<OperatorCredentials>,
     credentials: Arc<Cache<Identity>>,
-    limits: Limits,
+    limits: Arc<Limits>,
     region: Region,
     network: Network,
     endpoint: Option<Endpoint>,
@@ -91,7 +92,7 @@ impl Cloud {
         client: RdsClient,
         kubernetes: Client,
         (operator, provider_arn): (OperatorCredentials, Option<String>),
-        limits: Limits,
+        limits: Arc<Limits>,
         (region, network, endpoint): (Region, Network, Option<Endpoint>),
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -101,12 +102,16 @@ impl Cloud {
             endpoint,
             provider_arn,
         });
+        let credentials = Cache::new(Timestamp::now, rand::random).observed_by({
+            let metrics = metrics.clone();
+            move |identity, refresh| count_refresh(&metrics, identity, refresh)
+        });
         Self {
             client,
             kubernetes,
             exchange,
             operator: Arc::new(operator),
-            credentials: Arc::new(Cache::new(Timestamp::now, rand::random)),
+            credentials: Arc::new(credentials),
             limits,
             region,
             network,
@@ -175,12 +180,18 @@ impl Cloud {
 
     /// The instance's turn: at most one reset of an instance is in flight.
     pub async fn turn(&self, instance_id: &str) -> InstanceTurn {
-        self.limits.turn(instance_id).await
+        let turn = self.limits.turn(instance_id).await;
+        self.metrics.cloud.waited_for_turn(turn.waited());
+        turn
     }
 
     /// A place in the request budget.
     pub async fn permit(&self, route: &Route) -> Permit {
-        self.limits.permit(&route.budget).await
+        let waiting = self.metrics.cloud.waiting_for_budget();
+        let permit = self.limits.permit(&route.budget).await;
+        drop(waiting);
+        self.metrics.cloud.waited_for_budget(permit.waited());
+        permit
     }
 
     /// The instance's state, read once for all who ask in the same few seconds.
@@ -312,8 +323,8 @@ impl Cloud {
     ) -> Result<T, CallError> {
         let began = Instant::now();
         let answer = call.await;
-        let code = answer.as_ref().err().map_or("OK", CallError::label);
-        self.metrics.cloud_call(action, code, began.elapsed());
+        let code = answer.as_ref().err().map_or(OK, CallError::label);
+        self.metrics.cloud.called(action, code, began.elapsed());
         if let Err(error) = &answer
             && error.class() == Class::Throttled
         {
@@ -321,6 +332,18 @@ impl Cloud {
             self.limits.close(&route.budget, period).await;
         }
         answer
+    }
+}
+
+fn count_refresh(metrics: &Metrics, identity: &Identity, refresh: &Refresh) {
+    let metrics = &metrics.credentials;
+    let is_success = refresh.result.is_ok();
+    metrics.refreshed(refresh.source.as_str(), is_success);
+    if *identity == Identity::Operator {
+        match refresh.result {
+            Ok(expires) => metrics.own_obtained(expires),
+            Err(_) => metrics.own_failed(),
+        }
     }
 }
 

@@ -4,11 +4,13 @@
 //! the I/O.
 
 pub mod act;
+pub mod changes;
 pub mod cloud;
 pub mod decide;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 mod fixtures;
+pub mod heard;
 pub mod identity;
 pub mod index;
 pub mod intent;
@@ -50,6 +52,7 @@ use crate::metrics::Metrics;
 use crate::rds::classification::Class;
 
 use act::{ActError, act};
+use changes::Changes;
 use cloud::Cloud;
 use decide::{Decision, Observation, decide};
 use index::Index;
@@ -98,6 +101,7 @@ pub struct Context {
     index: Mutex<Index>,
     written: Written,
     unrecorded: Unrecorded,
+    changes: Changes,
     reads: Semaphore,
     /// Cancelled when the term ends: passes that have sent nothing give up.
     stop: CancellationToken,
@@ -144,6 +148,7 @@ impl Context {
             index: Mutex::default(),
             written: Written::default(),
             unrecorded: Unrecorded::default(),
+            changes: Changes::default(),
             reads: Semaphore::new(CONCURRENT_READS),
             stop,
             passes: process.passes.clone(),

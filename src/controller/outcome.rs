@@ -111,6 +111,18 @@ impl Failure {
 }
 
 impl Outcome {
+    /// The words of passes that have ended, so of those that are counted.
+    pub const LABELS: [&'static str; 8] = [
+        "Accepted",
+        "Failed",
+        "Looked",
+        "InSync",
+        "Wait",
+        "Hold",
+        "Conflict",
+        "Suspended",
+    ];
+
     /// One word, for metrics and logs.
     #[must_use]
     pub fn label(&self) -> &'static str {

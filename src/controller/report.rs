@@ -14,13 +14,15 @@ use tracing::{info, warn};
 use super::Context;
 use super::act::Acted;
 use super::decide::{Decision, Observation};
+use super::index::ObjectName;
 use super::observe::{ObserveError, read_resource};
-use super::outcome::{Failure, Outcome};
+use super::outcome::{Accepted, Outcome};
 use super::status::{self, Times};
 use crate::api::{
     ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordSpec,
-    DatabaseAccountPasswordStatus, ReadyReason,
+    DatabaseAccountPasswordStatus, ReadyReason, Trigger,
 };
+use crate::metrics::resets::{self, ResetResult};
 
 /// How long one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -103,7 +105,7 @@ pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<()
         }
     }
     let written = written?;
-    count(context, outcome);
+    count(context, observation, outcome);
     log(observation, outcome);
     let after = ready_reason(written.status.as_ref());
     if let Some(event) = event(outcome, before.as_deref() != after.as_deref(), &written) {
@@ -314,14 +316,53 @@ fn event(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) -
     })
 }
 
-fn count(context: &Context, outcome: &Outcome) {
-    context.metrics.pass(outcome.label());
+/// Measures how soon a changed value was applied: RDS has just accepted it.
+pub fn measure_accepted(context: &Context, observation: &Observation, trigger: Trigger) {
+    let name = ObjectName::of(&observation.resource.metadata);
+    if let Some(since) = context.changes.applied(&name)
+        // Only then there was another value before: everything else is not about a change of the Secret.
+        && trigger == Trigger::SecretChanged
+    {
+        context
+            .metrics
+            .resets
+            .secret_change_applied(since.elapsed());
+    }
+}
+
+fn count(context: &Context, observation: &Observation, outcome: &Outcome) {
+    let metrics = &context.metrics;
+    metrics.pass(outcome.label());
     match outcome {
-        Outcome::Accepted(_) => context.metrics.reset("Reset"),
-        Outcome::Failed(Failure { reason, .. }) => {
-            context.metrics.reset(reason.as_str());
+        Outcome::Accepted(Accepted { trigger, .. }) => {
+            let trigger = trigger.as_str();
+            metrics
+                .resets
+                .finished(trigger, ResetResult::Success, resets::SUCCEEDED);
         }
-        _ => {}
+        Outcome::Failed(failure) => {
+            let result = if failure.outcome_unknown {
+                ResetResult::Unknown
+            } else {
+                ResetResult::Failure
+            };
+            let trigger = failure.trigger.as_str();
+            metrics
+                .resets
+                .finished(trigger, result, failure.reason.as_str());
+        }
+        // Nothing has to be applied, or nothing can be.
+        Outcome::Looked(_)
+        | Outcome::Settled(
+            Decision::InSync { .. } | Decision::Hold(_) | Decision::Conflict | Decision::Suspended,
+        ) => {
+            let name = ObjectName::of(&observation.resource.metadata);
+            context.changes.dismissed(&name);
+        }
+        Outcome::Settled(Decision::Wait { .. } | Decision::LookAtAccount | Decision::Reset(_))
+        | Outcome::Overlapped(_)
+        | Outcome::Queued
+        | Outcome::Abandoned => {}
     }
 }
 

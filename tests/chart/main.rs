@@ -9,6 +9,7 @@ mod cluster;
 mod defaults;
 mod everything;
 mod pod;
+mod policies;
 mod rendered;
 mod rendering;
 mod rights;

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{EnvVar, Pod, PodSpec, Secret, ServiceAccount};
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, PostParams};
+use serde_json::Value;
 use testbed::operator::OperatorBuilder;
 use testbed::{Operator, Testbed};
 
@@ -17,6 +18,37 @@ pub(crate) async fn pods(bed: &Testbed, namespace: &str) -> Result<Vec<Pod>> {
     let mut pods = pods.list(&ListParams::default()).await?.items;
     pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
     Ok(pods)
+}
+
+/// How much the audit log holds, for [`ensure_nothing_was_forbidden`].
+pub(crate) fn audited(bed: &Testbed) -> Result<usize> {
+    Ok(fs::read_to_string(bed.control_plane.audit_log())?.len())
+}
+
+/// A ServiceAccount has not asked for anything that it has no right to, since the audit log was that long.
+pub(crate) fn ensure_nothing_was_forbidden(
+    bed: &Testbed,
+    (namespace, name): (&str, &str),
+    since: usize,
+) -> Result<()> {
+    let user = format!("system:serviceaccount:{namespace}:{name}");
+    let log = fs::read_to_string(bed.control_plane.audit_log())?;
+    let (mut requests, mut forbidden) = (0, Vec::new());
+    // The last line may be half written.
+    for line in log[since..].lines() {
+        let Ok(entry) = serde_json::from_str::<Value>(line) else {
+            continue;
+        };
+        if entry["user"]["username"] == *user {
+            requests += 1;
+            if entry["responseStatus"]["code"] == 403 {
+                forbidden.push(entry["requestURI"].to_string());
+            }
+        }
+    }
+    ensure!(requests > 0, "{user} has asked for nothing");
+    ensure!(forbidden.is_empty(), "{user} may not: {forbidden:?}");
+    Ok(())
 }
 
 /// Runs the operator as one of its pods says, on a port of its own: there is one network for all.

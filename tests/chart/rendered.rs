@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use testbed::Helm;
 use testbed::helm::Release;
@@ -43,6 +44,13 @@ impl Rendered {
         })
     }
 
+    /// The first object of a kind, for kinds that have one.
+    pub(crate) fn only<K: DeserializeOwned>(&self, kind: &str) -> Result<K> {
+        let object = self.of_kind(kind).next();
+        let object = object.with_context(|| format!("no {kind} is rendered"))?;
+        Ok(serde_json::from_value(serde_json::to_value(object)?)?)
+    }
+
     /// Kind and name of all objects, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.0.iter().map(name_of).collect();
@@ -52,11 +60,7 @@ impl Rendered {
 
     /// The pods of the Deployment.
     pub(crate) fn pod_template(&self) -> Result<PodTemplateSpec> {
-        let deployment = self
-            .of_kind("Deployment")
-            .next()
-            .context("no Deployment is rendered")?;
-        let deployment: Deployment = serde_json::from_value(serde_json::to_value(deployment)?)?;
+        let deployment: Deployment = self.only("Deployment")?;
         Ok(deployment.spec.context("no spec")?.template)
     }
 

@@ -169,7 +169,7 @@ async fn the_program_takes_its_arguments() -> Result<()> {
     Ok(())
 }
 
-/// Words that a later value would break silently: the objects that exist by default, in the two scopes.
+/// What is over the whole cluster then is for users.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_roles_of_the_operator_over_the_cluster_in_a_namespaced_scope() -> Result<()> {
     let helm = Helm::offline().await?;
