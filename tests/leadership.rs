@@ -216,10 +216,11 @@ async fn a_late_word_of_an_older_spec_is_looked_at_again() -> Result<()> {
     old.pause()?;
     pause.release();
 
-    let new = short_lease(bed.operator().await?).start().await?;
-    new.wait_until_leading().await?;
+    // Before another one leads, which would reset it.
     bed.patch("orders-app", json!({ "spec": { "suspend": true } }))
         .await?;
+    let new = short_lease(bed.operator().await?).start().await?;
+    new.wait_until_leading().await?;
     let suspended = bed.wait_for_reason("orders-app", "Suspended").await?;
     old.resume()?;
 
