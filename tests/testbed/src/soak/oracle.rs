@@ -429,8 +429,14 @@ impl Record {
             if !call.accepted {
                 failed.push(call);
             } else if self.recorded.contains_key(&call.request_id) {
-                // What is written down as accepted ends the doubts about all that had ended before.
-                failed.retain(|failed| failed.finished.is_none_or(|it| it > call.arrived));
+                // What is written down as accepted ends the doubts about all that had ended, and was told, before.
+                failed.retain(|failed| {
+                    failed.finished.is_none_or(|it| it > call.arrived)
+                        || (failed.sender != call.sender
+                            && self
+                                .told_by(failed, call.arrived)
+                                .is_some_and(|until| until >= call.arrived))
+                });
             }
         }
     }
@@ -485,17 +491,23 @@ impl Record {
         let Some(recorded) = self.recorded.get(&reset.request_id).copied() else {
             return false;
         };
-        let finished = reset.finished.unwrap_or(recorded);
-        let held_up = self.freezes.iter().chain(&self.hindrances).filter(|it| {
-            it.sender == reset.sender && it.from <= recorded + HELD_UP && it.to >= finished
-        });
-        let until = held_up.map(|it| it.to).max();
         reset.accepted
             && reset.sender != other.sender
             && other.arrived >= reset.arrived
-            && until.is_some_and(|until| {
-                other.arrived <= until.saturating_add(WRITE_PAUSE).unwrap_or(until)
-            })
+            && self
+                .told_by(reset, recorded)
+                .is_some_and(|until| other.arrived <= until)
+    }
+
+    /// Until when the sender of a reset may have gone on trying to write down how it ended, if something held it up when it had
+    /// ended, or until `last` at the latest.
+    fn told_by(&self, reset: &Sent, last: Timestamp) -> Option<Timestamp> {
+        let finished = reset.finished.unwrap_or(last);
+        let held_up = self.freezes.iter().chain(&self.hindrances).filter(|it| {
+            it.sender == reset.sender && it.from <= last + HELD_UP && it.to >= finished
+        });
+        let until = held_up.map(|it| it.to).max()?;
+        Some(until.saturating_add(WRITE_PAUSE).unwrap_or(until))
     }
 
     /// Of two values, the one that was wanted later must have come later, if it came.
@@ -903,6 +915,22 @@ mod tests {
                 });
             }
             story
+        };
+        assert_eq!(begin(false).violations(), [Kind::WithoutCause]);
+        assert_eq!(begin(true).violations(), []);
+    }
+
+    #[test]
+    fn a_lost_answer_may_be_told_late() {
+        let begin = |frozen: bool| {
+            let story = Story::begin().secret(10, "b").sent(11, "p", "b").lost();
+            let story = story.secret(12, "c").sent(15, "q", "c").known(15);
+            let story = story.sent(18, "q", "c").known(18);
+            if frozen {
+                story.frozen(11, 16, "p")
+            } else {
+                story
+            }
         };
         assert_eq!(begin(false).violations(), [Kind::WithoutCause]);
         assert_eq!(begin(true).violations(), []);

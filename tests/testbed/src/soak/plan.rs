@@ -165,10 +165,10 @@ pub enum Point {
     FirstLook,
     /// The instance is looked at.
     InstanceLook,
-    /// The resource is read again.
-    SecondLook,
     /// The Secret is read again.
-    SecretLook,
+    SecondLook,
+    /// What is about to be sent is about to be written down.
+    IntentWrite,
     /// The Lease is read, right before the reset.
     LeaseLook,
     /// The reset is at RDS, and not carried out.
@@ -192,7 +192,7 @@ impl Point {
         Self::FirstLook,
         Self::InstanceLook,
         Self::SecondLook,
-        Self::SecretLook,
+        Self::IntentWrite,
         Self::LeaseLook,
         Self::BeforeEffect,
         Self::AfterEffect,
@@ -210,7 +210,7 @@ impl Point {
             Self::FirstLook
                 | Self::InstanceLook
                 | Self::SecondLook
-                | Self::SecretLook
+                | Self::IntentWrite
                 | Self::LeaseLook
         )
     }
@@ -359,7 +359,7 @@ impl Planner {
             (1, hidden(CloudFault::UnavailableAfterEffect)),
             (3, Disturbance::Strike(Point::AfterEffect, Blow::Kill)),
             (2, Disturbance::Strike(Point::StatusWrite, Blow::Kill)),
-            (3, Disturbance::Strike(Point::SecretLook, Blow::Freeze)),
+            (3, Disturbance::Strike(Point::SecondLook, Blow::Freeze)),
             (1, Disturbance::Strike(Point::LeaseLook, Blow::Freeze)),
             (
                 2,

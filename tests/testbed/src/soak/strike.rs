@@ -20,8 +20,6 @@ enum Trap {
     Nothing,
     Cloud(Pause),
     Api(Hold),
-    /// Nothing holds it, but what it asked for is done and not answered; so many exchanges there were before.
-    LostAnswer(usize),
 }
 
 impl World {
@@ -99,32 +97,28 @@ impl World {
         };
         match point {
             Point::Anywhere => Trap::Nothing,
-            Point::FirstLook => Trap::Api(proxy.hold(matcher(ApiCall::ReadSecret).name(&name))),
+            Point::FirstLook | Point::SecondLook => {
+                Trap::Api(proxy.hold(matcher(ApiCall::ReadSecret).name(&name)))
+            }
             Point::InstanceLook => {
                 let looks = Target::from(Action::DescribeDBInstanceAttribute);
                 Trap::Cloud(rds.pause(looks.instance(&account.instance)))
             }
-            Point::SecondLook | Point::SecretLook | Point::LeaseLook => {
-                Trap::Api(proxy.hold(matcher(ApiCall::ReadResource).name(&name)))
+            // What is about to be sent is written to the status, and then how it ended.
+            Point::IntentWrite | Point::LeaseLook | Point::StatusWrite | Point::StatusWritten => {
+                Trap::Api(proxy.hold(matcher(ApiCall::WriteStatus).name(&name)))
             }
             Point::BeforeEffect => Trap::Cloud(rds.pause(of_account(Action::ResetAccountPassword))),
             Point::AfterEffect => {
                 Trap::Cloud(rds.pause_after_effect(of_account(Action::ResetAccountPassword)))
             }
             Point::AccountLook => Trap::Cloud(rds.pause(of_account(Action::DescribeAccounts))),
-            Point::StatusWrite => Trap::Api(proxy.hold(matcher(ApiCall::WriteStatus).name(&name))),
-            Point::StatusWritten => {
-                let known = proxy.exchanges().len();
-                proxy.lose_answer(matcher(ApiCall::WriteStatus).name(&name), 1);
-                Trap::LostAnswer(known)
-            }
             Point::Event => Trap::Api(proxy.hold(matcher(ApiCall::Event))),
         }
     }
 
     /// Waits until the pass is in the trap. It need not come: it may be held up by something else.
     async fn wait_at(&self, trap: Trap, point: Point, slot: usize, leader: usize) -> (Trap, bool) {
-        let proxy = &self.replicas[leader].proxy;
         match trap {
             Trap::Nothing => (trap, point == Point::Anywhere),
             Trap::Cloud(pause) => {
@@ -132,38 +126,52 @@ impl World {
                 (Trap::Cloud(pause), reached)
             }
             Trap::Api(hold) => {
-                let reached = hold.wait_for_held(1, BRIEFLY).await.is_ok();
-                if !reached || !matches!(point, Point::SecretLook | Point::LeaseLook) {
-                    return (Trap::Api(hold), reached);
+                if hold.wait_for_held(1, BRIEFLY).await.is_err() {
+                    return (Trap::Api(hold), false);
                 }
-                let known = proxy.exchanges().len();
-                let secret = matcher(ApiCall::ReadSecret).name(&model::name(slot));
-                if point == Point::SecretLook {
-                    let look = proxy.hold(secret);
-                    hold.release();
-                    let reached = look.wait_for_held(1, BRIEFLY).await.is_ok();
-                    return (Trap::Api(look), reached);
-                }
-                // Renewals look at the Lease as well; the pass' own look is the one that follows its read of the Secret.
-                let looks = proxy.hold(matcher(ApiCall::Lease));
-                hold.release();
-                let reached = proxy.wait_for(BRIEFLY, |exchanges| {
-                    let mut since = exchanges.get(known..).unwrap_or_default().iter();
-                    since.any(|it| secret.matches(&it.request))
-                        && since.any(|it| it.request.path.contains("/leases/"))
-                });
-                let reached = reached.await.is_ok();
-                (Trap::Api(looks), reached)
-            }
-            Trap::LostAnswer(known) => {
-                let write = matcher(ApiCall::WriteStatus).name(&model::name(slot));
-                let written = proxy.wait_for(BRIEFLY, |exchanges| {
-                    let mut since = exchanges.get(known..).unwrap_or_default().iter();
-                    since.any(|it| write.matches(&it.request) && it.status == Some(200))
-                });
-                let reached = written.await.is_ok();
-                (Trap::LostAnswer(known), reached)
+                self.wait_further(hold, point, slot, leader).await
             }
         }
+    }
+
+    /// Where the first request of its kind is not the one to strike at, lets it pass and waits for the next.
+    async fn wait_further(
+        &self,
+        hold: Hold,
+        point: Point,
+        slot: usize,
+        leader: usize,
+    ) -> (Trap, bool) {
+        let proxy = &self.replicas[leader].proxy;
+        let name = model::name(slot);
+        let status = || matcher(ApiCall::WriteStatus).name(&name);
+        let secret = || matcher(ApiCall::ReadSecret).name(&name);
+        let (passing, next) = match point {
+            Point::SecondLook => (secret(), secret()),
+            // Renewals look at the Lease as well; the pass' own look is the one that follows its write.
+            Point::LeaseLook => (status(), matcher(ApiCall::Lease)),
+            Point::StatusWrite | Point::StatusWritten => (status(), status()),
+            _ => return (Trap::Api(hold), true),
+        };
+        let known = proxy.exchanges().len();
+        hold.release();
+        let passed = proxy.wait_for(BRIEFLY, |exchanges| {
+            let mut before = exchanges.iter().take(known).rev();
+            let first = before.find(|it| passing.matches(&it.request));
+            first.is_none_or(|it| it.status.is_some())
+        });
+        let passed = passed.await.is_ok();
+        if point == Point::StatusWritten {
+            let known = proxy.exchanges().len();
+            proxy.lose_answer(next.clone(), 1);
+            let written = proxy.wait_for(BRIEFLY, |exchanges| {
+                let mut since = exchanges.get(known..).unwrap_or_default().iter();
+                since.any(|it| next.matches(&it.request) && it.status == Some(200))
+            });
+            return (Trap::Nothing, written.await.is_ok());
+        }
+        let hold = proxy.hold(next);
+        let reached = hold.wait_for_held(1, BRIEFLY).await.is_ok();
+        (Trap::Api(hold), passed && reached)
     }
 }
