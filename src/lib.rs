@@ -14,4 +14,5 @@ pub mod rds;
 pub mod run;
 pub mod secret;
 pub mod server;
+pub mod shutdown;
 pub mod telemetry;

@@ -9,7 +9,6 @@ use kube::{Client, Config};
 use rand::RngExt as _;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -27,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::rds::client::{ClientError, RdsClient, Timeouts};
 use crate::rds::limit::{LimitSettings, Limits};
 use crate::server;
+use crate::shutdown::Shutdown;
 
 /// Names the operator in Events.
 const CONTROLLER_NAME: &str = "rds.password-operator.dev/databaseaccountpassword";
@@ -103,17 +103,25 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
     let ended = CancellationToken::new();
     let _ended_at_last = ended.clone().drop_guard();
     let server = tokio::spawn(server::serve(listener, health.clone(), metrics, ended));
-    let shutdown = shutdown_signal(health)?;
+    let shutdown = Shutdown::new(arguments.shutdown_grace);
+    let not_ready = move || {
+        info!("stopping: no new passes");
+        health.set_stopping();
+    };
+    shutdown.at_signals(not_ready).map_err(RunError::Signal)?;
     let term = Term {
         process: &process,
         scopes: &arguments.watch_namespaces,
         namespace: &namespace,
         shutdown: &shutdown,
-        grace: arguments.shutdown_grace,
     };
     tokio::select! {
         () = terms(&term, candidate) => Ok(()),
         _ = server => Err(RunError::Server),
+        () = shutdown.is_over() => {
+            warn!("the lease could not be handed over in time; another replica takes over when it runs out");
+            Ok(())
+        }
     }
 }
 
@@ -122,17 +130,20 @@ async fn terms(term: &Term<'_>, candidate: Option<Candidate>) {
     let Some(candidate) = candidate else {
         return term.work(Leadership::Alone).await;
     };
-    while !term.shutdown.is_cancelled() {
+    while !term.shutdown.is_asked() {
         let work = term.work(Leadership::ByLease(Box::new(candidate.clone())));
         tokio::select! {
             // A term that has begun ends in its own way.
-            worked = candidate.lead(work) => {
-                if worked.is_none() {
+            worked = candidate.lead(work) => match worked {
+                // All passes have ended, or had their time.
+                Some(()) if term.shutdown.is_asked() => return,
+                Some(()) => {}
+                None => {
                     warn!("the leadership was lost: no new passes; joining the election again");
                     term.process.health.set_leader(false);
                     term.process.metrics.set_leader(false);
                 }
-            }
+            },
             () = term.shutdown_while_standing_by() => candidate.release().await,
             () = term.tell_of_the_election(&candidate) => {}
         }
@@ -146,13 +157,18 @@ struct Term<'a> {
     process: &'a Process,
     scopes: &'a [String],
     namespace: &'a str,
-    shutdown: &'a CancellationToken,
-    grace: Duration,
+    shutdown: &'a Shutdown,
 }
 
 impl Term<'_> {
-    /// Watches and reconciles. Dropped when the leadership is lost, which cancels every pass that has sent nothing.
+    /// Watches and reconciles until the shutdown, and lets the passes end. Dropped when the leadership is lost, which cancels
+    /// every pass that has sent nothing.
     async fn work(&self, leadership: Leadership) {
+        self.reconcile(leadership).await;
+        self.finish_passes().await;
+    }
+
+    async fn reconcile(&self, leadership: Leadership) {
         let Process {
             health, metrics, ..
         } = self.process;
@@ -180,9 +196,8 @@ impl Term<'_> {
         let controllers = join_all(controllers);
         tokio::select! {
             _ = controllers => {}
-            () = self.shutdown.cancelled() => {}
+            () = self.shutdown.asked() => {}
         }
-        self.finish_passes().await;
     }
 
     /// The keyring, which needs the API server and a permission, and is waited for like everything that may pass.
@@ -202,14 +217,14 @@ impl Term<'_> {
                     }
                     Err(error) => error,
                 },
-                () = self.shutdown.cancelled() => return None,
+                () = self.shutdown.asked() => return None,
             };
             if health.set_obstacle(PART, &error.to_string(), None) {
                 error!(%error, "no fingerprint key: nothing can be compared, so nothing is reset");
             }
             tokio::select! {
                 () = tokio::time::sleep(wait.mul_f64(rand::rng().random_range(0.5..1.0))) => {}
-                () = self.shutdown.cancelled() => return None,
+                () = self.shutdown.asked() => return None,
             }
             wait = (wait * 2).min(Duration::from_secs(30));
         }
@@ -219,7 +234,7 @@ impl Term<'_> {
     async fn finish_passes(&self) {
         let passes = &self.process.passes;
         passes.close();
-        if tokio::time::timeout(self.grace, passes.wait())
+        if tokio::time::timeout_at(self.shutdown.end_of_passes(), passes.wait())
             .await
             .is_err()
         {
@@ -256,7 +271,7 @@ impl Term<'_> {
     }
 
     async fn shutdown_while_standing_by(&self) {
-        self.shutdown.cancelled().await;
+        self.shutdown.asked().await;
         if self.process.health.is_leader() {
             std::future::pending::<()>().await;
         }
@@ -319,22 +334,4 @@ fn cloud(
 fn identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "rds-password-operator".to_owned());
     format!("{host}_{:016x}", rand::random::<u64>())
-}
-
-/// Cancelled by SIGTERM or SIGINT. From then on the process is not ready.
-fn shutdown_signal(health: Health) -> Result<CancellationToken, RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
-    let shutdown = CancellationToken::new();
-    let token = shutdown.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        info!("stopping: no new passes");
-        health.set_stopping();
-        token.cancel();
-    });
-    Ok(shutdown)
 }

@@ -70,7 +70,16 @@ pub async fn report(
         _ => RETRIES,
     };
     let before = ready_reason(observation.resource.status.as_ref());
-    let written = write(context, observation, outcome, times, retries).await;
+    let written = write(context, observation, outcome, times, retries);
+    let written = if retries == RETRIES {
+        tokio::select! {
+            written = written => written,
+            // Whoever comes next finds the same.
+            () = context.stop.cancelled() => return Ok(()),
+        }
+    } else {
+        written.await
+    };
     if let Outcome::Accepted(accepted) = outcome {
         match &written {
             Ok(resource) => context.unrecorded.forget(resource),
