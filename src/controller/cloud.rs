@@ -75,6 +75,15 @@ pub enum RouteError {
     Region,
 }
 
+/// Why an instance's state is not known.
+#[derive(Debug, Clone)]
+pub enum InstanceError {
+    /// RDS asked to be left alone for a while, so it was not asked.
+    BudgetClosed,
+    /// The read failed.
+    Call(CallError),
+}
+
 /// A reset that did not succeed.
 #[derive(Debug)]
 pub struct ResetError {
@@ -173,34 +182,44 @@ impl Cloud {
         }
     }
 
-    /// The instance's turn: at most one reset of an instance is in flight.
-    pub async fn turn(&self, instance_id: &str) -> InstanceTurn {
-        self.limits.turn(instance_id).await
+    /// The instance's turn: at most one reset of an instance is in flight. An instance is one of an endpoint: who names the
+    /// wrong region, which may not even answer, must not hold up those who name the right one.
+    pub async fn turn(&self, route: &Route, instance_id: &str) -> InstanceTurn {
+        let place = format!("{}/{instance_id}", route.endpoint.host());
+        self.limits.turn(&place).await
     }
 
-    /// A place in the request budget.
-    pub async fn permit(&self, route: &Route) -> Permit {
-        self.limits.permit(&route.budget).await
+    /// Waits until the request budget is not closed, without anything in hand.
+    pub async fn budget_opened(&self, route: &Route) {
+        self.limits.opened(&route.budget).await;
+    }
+
+    /// A place in the request budget; `None` once it is closed.
+    pub async fn permit(&self, route: &Route) -> Option<Permit> {
+        self.limits.permit_unless_closed(&route.budget).await
     }
 
     /// The instance's state, read once for all who ask in the same few seconds.
     ///
     /// # Errors
-    /// When the read fails.
+    /// When the read fails, or the request budget is closed.
     pub async fn instance(
         &self,
         route: &Route,
         instance_id: &str,
-    ) -> Result<DbInstance, CallError> {
+    ) -> Result<DbInstance, InstanceError> {
         let read = async {
-            let _permit = self.permit(route).await;
+            let Some(_permit) = self.permit(route).await else {
+                return Err(InstanceError::BudgetClosed);
+            };
             let call = |credentials: Arc<Credentials>| async move {
                 let signer = signer(&credentials);
                 self.client
                     .describe_db_instance_attribute(&route.endpoint, signer, instance_id)
                     .await
             };
-            self.read("DescribeDBInstanceAttribute", route, call).await
+            let read = self.read("DescribeDBInstanceAttribute", route, call);
+            read.await.map_err(InstanceError::Call)
         };
         // Boxed: while it waits for another's read, it need not have room for its own.
         let read = Box::pin(read);
@@ -243,7 +262,7 @@ impl Cloud {
     /// Looks at the account after a reset: bounded, and never an error.
     pub async fn account(&self, route: &Route, target: &Target) -> Account {
         let look = async {
-            let _permit = self.permit(route).await;
+            let _permit = self.limits.permit(&route.budget).await;
             let call = |credentials: Arc<Credentials>| async move {
                 let signer = signer(&credentials);
                 self.client
