@@ -8,6 +8,7 @@ pub mod controller;
 pub mod credentials;
 pub mod fingerprint;
 pub mod health;
+pub mod kubernetes;
 pub mod leader;
 pub mod metrics;
 pub mod rds;

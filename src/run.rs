@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_controller::events::{EventRecorder, Reporter};
-use kube::{Client, Config};
+use kube::Client;
 use rand::RngExt as _;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -21,6 +21,7 @@ use crate::controller::{self, Context, Process};
 use crate::credentials::{Host, OperatorCredentials, Settings};
 use crate::fingerprint::{self, KeyStoreError, Keyring};
 use crate::health::Health;
+use crate::kubernetes;
 use crate::leader::{Candidate, Leadership, Timings};
 use crate::metrics::Metrics;
 use crate::rds::client::{ClientError, RdsClient, Timeouts};
@@ -33,9 +34,6 @@ const CONTROLLER_NAME: &str = "rds.password-operator.dev/databaseaccountpassword
 
 /// How often a process that does not lead makes sure that another does. Client-go's candidates look at the lease as often.
 const ELECTION_LOOK: Duration = Duration::from_secs(2);
-
-/// How long a connection to the API server may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the operator did not start, or ended otherwise than asked to.
 #[derive(Debug, Error)]
@@ -65,12 +63,12 @@ pub enum RunError {
 /// # Errors
 /// As [`RunError`] says. What may pass by itself, such as an API server that is away, is waited for instead.
 pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunError> {
-    let config = kube_config().await?;
+    let config = kubernetes::config().await.map_err(RunError::Kubeconfig)?;
     let namespace = arguments
         .namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config.clone()).map_err(RunError::Client)?;
+    let client = kubernetes::client(config.clone()).map_err(RunError::Client)?;
     let identity = identity();
     let metrics = Arc::new(Metrics::new());
     let health = Health::default();
@@ -90,7 +88,7 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
     let candidate = if arguments.no_leader_election {
         None
     } else {
-        let client = lease_client(config, timings)?;
+        let client = kubernetes::lease_client(config, timings).map_err(RunError::Client)?;
         Some(Candidate::new(&client, &namespace, &identity, timings))
     };
 
@@ -276,25 +274,6 @@ impl Term<'_> {
             std::future::pending::<()>().await;
         }
     }
-}
-
-/// The kubeconfig, or the pod's ServiceAccount. Without retries: a pass that fails is a pass that comes again.
-async fn kube_config() -> Result<Config, RunError> {
-    let mut config = Config::infer().await.map_err(RunError::Kubeconfig)?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.default_retry = false;
-    Ok(config)
-}
-
-/// Three tries fit into the renew deadline, so that one slow answer does not cost the leadership.
-fn lease_client(mut config: Config, timings: Timings) -> Result<Client, RunError> {
-    let timeout = timings.renew_deadline / 3;
-    config.connect_timeout = Some(timeout);
-    config.read_timeout = Some(timeout);
-    config.write_timeout = Some(timeout);
-    // Otherwise the time in which a pooled connection was idle would count against the answer.
-    config.reset_reader_on_write = true;
-    Client::try_from(config).map_err(RunError::Client)
 }
 
 fn cloud(

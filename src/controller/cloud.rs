@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
@@ -35,6 +36,11 @@ const ACCOUNT_LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the gate closes after a throttled answer that does not say: the first wait of that class.
 const THROTTLED_FOR: Duration = Duration::from_secs(2);
 
+/// How many credentials of resources' own identities are fetched at once: a restart may need as many as there are
+/// identities, each of which is two requests to the API server and one to STS. The operator's own are not among them, so that
+/// nobody's identity holds it up.
+const CONCURRENT_FETCHES: usize = 16;
+
 /// The cloud API, shared by all passes.
 pub struct Cloud {
     client: RdsClient,
@@ -42,6 +48,7 @@ pub struct Cloud {
     exchange: Result<TokenExchange, CredentialsError>,
     operator: Arc<OperatorCredentials>,
     credentials: Arc<Cache<Identity>>,
+    fetches: Arc<Semaphore>,
     limits: Limits,
     region: Region,
     network: Network,
@@ -116,6 +123,7 @@ impl Cloud {
             exchange,
             operator: Arc::new(operator),
             credentials: Arc::new(Cache::new(Timestamp::now, rand::random)),
+            fetches: Arc::new(Semaphore::new(CONCURRENT_FETCHES)),
             limits,
             region,
             network,
@@ -163,7 +171,9 @@ impl Cloud {
                 let exchange = self.exchange.clone()?;
                 let client = self.kubernetes.clone();
                 let (namespace, name) = (namespace.clone(), name.clone());
+                let fetches = self.fetches.clone();
                 let fetch = || async move {
+                    let _fetch = fetches.acquire().await;
                     tenant::assume_role(&client, &exchange, &namespace, &name).await
                 };
                 self.credentials.get(identity, fetch).await
@@ -174,7 +184,9 @@ impl Cloud {
             } => {
                 let client = self.kubernetes.clone();
                 let (namespace, reference) = (namespace.clone(), reference.clone());
+                let fetches = self.fetches.clone();
                 let fetch = || async move {
+                    let _fetch = fetches.acquire().await;
                     tenant::read_access_key(&client, &namespace, &reference).await
                 };
                 self.credentials.get(identity, fetch).await

@@ -91,7 +91,8 @@ pub async fn report(
     log(observation, outcome);
     let after = ready_reason(written.status.as_ref());
     if let Some(event) = event(outcome, before.as_deref() != after.as_deref(), &written) {
-        // Bounded by the recorder itself.
+        let _write = context.writes.acquire().await;
+        // Bounded by the recorder itself, to five seconds.
         if let Err(error) = context.events.publish(&written, &event).await {
             warn!(resource = %name(&written), reason = event.reason, %error, "the Event could not be published");
         }
@@ -180,7 +181,11 @@ async fn put(
     );
     let (name, params) = (resource.name_any(), PostParams::default());
     let written = api.replace_status(&name, &params, &resource);
-    match tokio::time::timeout(WRITE_TIMEOUT, written).await {
+    let written = {
+        let _write = context.writes.acquire().await;
+        tokio::time::timeout(WRITE_TIMEOUT, written).await
+    };
+    match written {
         Ok(Ok(written)) => {
             context.written.remember(&written);
             Ok(written)

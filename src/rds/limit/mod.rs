@@ -265,6 +265,10 @@ mod tests {
         instance(InstanceStatus::Running, Lock::Unlocked)
     }
 
+    fn known(state: DbInstance) -> Result<DbInstance, CallError> {
+        Ok(state)
+    }
+
     #[test]
     fn a_burst_is_enough_for_one_rotation_and_no_flood() {
         for (rate, burst) in [(1, 3), (3, 3), (7, 7), (10, 10), (5000, 10)] {
@@ -413,7 +417,7 @@ mod tests {
                 let _permit = limits.permit(&key).await;
                 reads.fetch_add(1, SeqCst);
                 yield_now().await;
-                Ok(running())
+                known(running())
             })
         }))
         .await;
@@ -426,7 +430,7 @@ mod tests {
         let limits = limits(PLENTY, PLENTY, 1);
         let stopped = || instance(InstanceStatus::NotRunning("Stopped"), Lock::Unlocked);
         let (one, other) = (key("a", "cn-shanghai"), key("b", "cn-shanghai"));
-        let read = |state: DbInstance| async { Ok(state) };
+        let read = |state: DbInstance| async { known(state) };
         assert_eq!(
             limits.instance(&one, "rm-1", read(running())).await,
             Ok(running())
@@ -446,13 +450,13 @@ mod tests {
         let limits = limits(PLENTY, PLENTY, 1);
         let key = key("a", "cn-shanghai");
         limits
-            .instance(&key, "rm-1", async { Ok(running()) })
+            .instance(&key, "rm-1", async { known(running()) })
             .await
             .unwrap();
         limits.forget_instance(&key, "rm-1").await;
         let stopped = instance(InstanceStatus::NotRunning("Stopped"), Lock::Unlocked);
         let again = limits
-            .instance(&key, "rm-1", async { Ok(stopped.clone()) })
+            .instance(&key, "rm-1", async { known(stopped.clone()) })
             .await;
         assert_eq!(again, Ok(stopped));
     }
@@ -467,7 +471,7 @@ mod tests {
             failed.await.unwrap();
             Err(failure.clone())
         });
-        let second = limits.instance(&key, "rm-1", async { Ok(running()) });
+        let second = limits.instance(&key, "rm-1", async { known(running()) });
         let ask = async {
             yield_now().await;
             fail.send(()).unwrap();
@@ -475,7 +479,9 @@ mod tests {
         let (first, second, ()) = tokio::join!(first, second, ask);
         assert_eq!((first, second), (Err(failure.clone()), Err(failure)));
         assert_eq!(
-            limits.instance(&key, "rm-1", async { Ok(running()) }).await,
+            limits
+                .instance(&key, "rm-1", async { known(running()) })
+                .await,
             Ok(running())
         );
     }
@@ -484,9 +490,10 @@ mod tests {
     async fn a_reader_that_gives_up_leaves_the_read_to_the_next() {
         let limits = limits(PLENTY, PLENTY, 1);
         let key = key("a", "cn-shanghai");
-        let mut gives_up = Box::pin(limits.instance(&key, "rm-1", pending()));
+        let mut gives_up =
+            Box::pin(limits.instance(&key, "rm-1", pending::<Result<DbInstance, CallError>>()));
         assert!((&mut gives_up).now_or_never().is_none());
-        let mut next = Box::pin(limits.instance(&key, "rm-1", async { Ok(running()) }));
+        let mut next = Box::pin(limits.instance(&key, "rm-1", async { known(running()) }));
         assert!((&mut next).now_or_never().is_none());
         drop(gives_up);
         assert_eq!(next.await, Ok(running()));
@@ -506,7 +513,7 @@ mod tests {
                     .instance(&key, &instance_id, async {
                         let _permit = limits.permit(&key).await;
                         yield_now().await;
-                        Ok(running())
+                        known(running())
                     })
                     .await;
                 assert_eq!(state, Ok(running()));
