@@ -256,6 +256,13 @@ mod tests {
         assert!(error.to_string().contains(says), "{error}");
     }
 
+    const WHOLE: &[&str] = &[
+        "[default]",
+        "type = access_key",
+        "access_key_id = canary",
+        "access_key_secret = canary",
+    ];
+
     /// Mostly one that says something.
     fn any_line() -> impl Strategy<Value = String> {
         let name = "type|access_key_id|access_key_secret|role_arn|role_session_name|policy";
@@ -277,8 +284,10 @@ mod tests {
 
         #[test]
         fn no_lines_make_it_panic_or_tell_what_they_hold(
-            lines in prop::collection::vec(any_line(), 0..12),
+            whole in proptest::sample::subsequence(WHOLE.to_vec(), 2..=WHOLE.len()),
+            lines in prop::collection::vec(any_line(), 0..8),
         ) {
+            let lines: Vec<String> = whole.into_iter().map(str::to_owned).chain(lines).collect();
             match of(&[], &lines.join("\n")) {
                 Ok(Method::Key(key)) => {
                     // The last key of the section counts, without what is around it.
