@@ -105,6 +105,10 @@ pub struct RunArguments {
     )]
     pub listen: SocketAddr,
 
+    /// Serve no metrics of single resources. Those that cannot be decoded are named all the same.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_NO_RESOURCE_METRICS")]
+    pub no_resource_metrics: bool,
+
     /// Namespace of the lease and of the fingerprint key; the kubeconfig's by default.
     #[arg(long, env = "POD_NAMESPACE", value_parser = namespace)]
     pub namespace: Option<String>,

@@ -23,7 +23,7 @@ use crate::fingerprint::{self, KeyStoreError, Keyring};
 use crate::health::Health;
 use crate::kubernetes;
 use crate::leader::{Candidate, Leadership, Timings};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::rds::client::{ClientError, RdsClient, Timeouts};
 use crate::rds::limit::{LimitSettings, Limits};
 use crate::server;
@@ -70,9 +70,21 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
         .unwrap_or_else(|| config.default_namespace.clone());
     let client = kubernetes::client(config.clone()).map_err(RunError::Client)?;
     let identity = identity();
-    let metrics = Arc::new(Metrics::new());
+    let limits = Arc::new(Limits::new(LimitSettings::new(
+        arguments.rds_qps,
+        arguments.concurrency,
+    )));
+    let metrics = Arc::new(Metrics::new(metrics::Settings {
+        has_resource_series: !arguments.no_resource_metrics,
+        calls_per_second: arguments.rds_qps,
+        closed_budgets: {
+            let limits = limits.clone();
+            Box::new(move || limits.closed_budgets())
+        },
+    }));
     let health = Health::default();
-    let cloud = Arc::new(cloud(&arguments, client.clone(), metrics.clone())?);
+    let cloud = cloud(&arguments, client.clone(), limits, metrics.clone())?;
+    let cloud = Arc::new(cloud);
     let reporter = Reporter {
         controller: CONTROLLER_NAME.to_owned(),
         instance: Some(identity.clone()),
@@ -139,7 +151,6 @@ async fn terms(term: &Term<'_>, candidate: Option<Candidate>) {
                 None => {
                     warn!("the leadership was lost: no new passes; joining the election again");
                     term.process.health.set_leader(false);
-                    term.process.metrics.set_leader(false);
                 }
             },
             () = term.shutdown_while_standing_by() => candidate.release().await,
@@ -173,7 +184,7 @@ impl Term<'_> {
         let scopes = Scopes::of(self.scopes);
         scopes.not_listed_yet(health);
         health.set_leader(true);
-        metrics.set_leader(true);
+        let _leading = metrics.lead();
         let Some(keyring) = self.keyring().await else {
             return;
         };
@@ -279,9 +290,9 @@ impl Term<'_> {
 fn cloud(
     arguments: &RunArguments,
     kubernetes: Client,
+    limits: Arc<Limits>,
     metrics: Arc<Metrics>,
 ) -> Result<Cloud, RunError> {
-    let limits = Limits::new(LimitSettings::new(arguments.rds_qps, arguments.concurrency));
     let settings = Settings {
         pinned: arguments.credentials_source,
         allow_node_role: arguments.allow_node_role,
@@ -289,7 +300,12 @@ fn cloud(
         metadata_endpoint: arguments.metadata_endpoint.clone(),
         region: arguments.region.clone(),
     };
-    let operator = OperatorCredentials::new(Host::of_this_process(), settings)?;
+    let observer = {
+        let metrics = metrics.clone();
+        Arc::new(move |action, code, took| metrics.cloud.called(action, code, took))
+    };
+    let operator =
+        OperatorCredentials::new(Host::of_this_process(), settings)?.observed_by(observer);
     match operator.source() {
         Ok(source) => info!(%source, "cloud credentials"),
         Err(error) => warn!(%error, "no cloud credentials"),

@@ -325,7 +325,7 @@ async fn an_owner_that_became_undecodable_keeps_its_account() -> Result<()> {
     bed.wait_for_reason("older", "Conflict").await?;
     assert_eq!(resets(&bed), 3);
     let (_, metrics) = operator.get("/metrics").await?;
-    assert!(!metrics.contains("keeper"), "{metrics}");
+    assert!(!metrics.contains("undecodable_resources{"), "{metrics}");
     Ok(())
 }
 

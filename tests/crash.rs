@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use rds_password_operator::api::DatabaseAccountPassword;
 use rds_simulator::{Account, Action, Instance};
 use serde_json::json;
-use testbed::Testbed;
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
 use testbed::proxy::{ApiProxy, Exchange, Matcher, Verb};
+use testbed::{Operator, Testbed, reason};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,15 +46,7 @@ async fn killed_in_the_middle(after_effect: bool) -> Result<()> {
     let _log = operator.kill();
     pause.release();
 
-    // The lease of the one that was killed has to run out first.
-    let _operator = bed
-        .operator()
-        .await?
-        .flag("lease-duration", "3s")
-        .flag("lease-renew-deadline", "2s")
-        .flag("lease-retry-period", "500ms")
-        .start()
-        .await?;
+    let _operator = successor(&bed).await?;
     let resource = bed
         .wait_for("orders-app", "reset again", |resource| {
             resource
@@ -87,6 +80,210 @@ async fn killed_in_the_middle(after_effect: bool) -> Result<()> {
             .skip(1)
             .all(|call| call.password == resets[2].password)
     );
+    Ok(())
+}
+
+/// The one that comes after an operator that was killed, whose lease has to run out first.
+async fn successor(bed: &Testbed) -> Result<Operator> {
+    bed.operator()
+        .await?
+        .flag("lease-duration", "3s")
+        .flag("lease-renew-deadline", "2s")
+        .flag("lease-retry-period", "500ms")
+        .start()
+        .await
+}
+
+/// An operator that reaches the API server through a proxy.
+async fn behind_proxy(bed: &Testbed) -> Result<(ApiProxy, Operator)> {
+    let authority = bed.control_plane.certificate_authority();
+    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
+    operator.wait_until_leading().await?;
+    Ok((proxy, operator))
+}
+
+/// A resource to which the first value was applied.
+async fn create_in_sync(bed: &Testbed) -> Result<DatabaseAccountPassword> {
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    bed.wait_until_ready("orders-app").await
+}
+
+fn status_writes() -> Matcher {
+    Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update)
+}
+
+fn looks_at_the_lease() -> Matcher {
+    Matcher::resource("leases").verb(Verb::Get)
+}
+
+/// What was sent to the account, accepted or not, in order.
+fn sent(bed: &Testbed) -> Vec<String> {
+    let resets = bed.resets();
+    let resets = resets
+        .iter()
+        .filter(|call| call.account.as_deref() == Some(ACCOUNT));
+    resets
+        .filter_map(|call| call.password.as_ref())
+        .map(|password| password.expose().to_owned())
+        .collect()
+}
+
+/// Waits until the status says that a value is about to be sent.
+async fn wait_for_intent(bed: &Testbed) -> Result<DatabaseAccountPassword> {
+    bed.wait_for("orders-app", "about to be reset", |resource| {
+        let attempt = resource
+            .status
+            .as_ref()
+            .and_then(|status| status.last_attempt.as_ref());
+        attempt.is_some_and(|attempt| attempt.outcome_unknown)
+    })
+    .await
+}
+
+/// Waits until the resource is in sync, with the value that the database has, and the reset of it is the last one.
+async fn assert_in_sync_with(bed: &Testbed, password: &str) -> Result<()> {
+    let resource = bed.wait_until_ready("orders-app").await?;
+    ensure!(
+        bed.rds.login(INSTANCE, ACCOUNT, password),
+        "in sync is said, and the database has another value: {resource:#?}"
+    );
+    let status = resource.status.context("no status")?;
+    let reset = status.last_reset.context("no lastReset")?;
+    let resets = bed.resets();
+    let told = resets
+        .iter()
+        .rfind(|call| call.account.as_deref() == Some(ACCOUNT));
+    assert_eq!(told.map(|call| &call.request_id), Some(&reset.request_id));
+    assert_eq!(status.pending_since, None);
+    Ok(())
+}
+
+/// Killed while a value is on its way, which the Secret no longer has when the next operator looks. The value of the last reset
+/// equals that of the Secret then, and still the database may have the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_does_not_take_what_it_had_sent_with_it() -> Result<()> {
+    for (after_effect, by_way_of_none) in [(true, false), (true, true), (false, false)] {
+        let bed = Testbed::start(OPERATOR).await?;
+        let operator = bed.operator().await?.start().await?;
+        create_in_sync(&bed).await?;
+        let pause = if after_effect {
+            bed.rds.pause_after_effect(Action::ResetAccountPassword)
+        } else {
+            bed.rds.pause(Action::ResetAccountPassword)
+        };
+        bed.rotate("orders-db", "Second#Password2").await?;
+        pause.wait_for_held(1, PATIENCE).await?;
+        let _log = operator.kill();
+        pause.release();
+        bed.delete_secret("orders-db").await?;
+        if !by_way_of_none {
+            bed.create_secret("orders-db", "First#Password1").await?;
+        }
+        let _operator = successor(&bed).await?;
+        if by_way_of_none {
+            bed.wait_for_reason("orders-app", "SecretNotFound").await?;
+            bed.create_secret("orders-db", "First#Password1").await?;
+        }
+        assert_in_sync_with(&bed, "First#Password1").await?;
+        let expected = ["First#Password1", "Second#Password2", "First#Password1"];
+        assert_eq!(sent(&bed), expected);
+    }
+    Ok(())
+}
+
+/// Killed after it has written down what it is about to send, and before it sent that. Nobody can know, so the value that the
+/// Secret has then is sent, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_the_intent_and_the_reset() -> Result<()> {
+    for value in ["Second#Password2", "First#Password1"] {
+        let bed = Testbed::start(OPERATOR).await?;
+        let (proxy, operator) = behind_proxy(&bed).await?;
+        let before = create_in_sync(&bed).await?;
+        // The look at the Lease comes between the two.
+        let looks = proxy.hold(looks_at_the_lease());
+        bed.rotate("orders-db", "Second#Password2").await?;
+        let intended = wait_for_intent(&bed).await?;
+        let _log = operator.kill();
+        drop(looks);
+        let intended = intended.status.context("no status")?;
+        let before = before.status.context("no status")?;
+        assert_eq!(intended.last_reset, before.last_reset);
+        assert_eq!(intended.history, before.history);
+        assert!(intended.pending_since.is_some());
+        assert_eq!(sent(&bed), ["First#Password1"]);
+
+        bed.rotate("orders-db", value).await?;
+        let _operator = successor(&bed).await?;
+        assert_in_sync_with(&bed, value).await?;
+        bed.settle().await?;
+        assert_eq!(sent(&bed), ["First#Password1", value]);
+    }
+    Ok(())
+}
+
+/// The resource changes right before a value would be sent for it: another Secret is named, so the value is not sent; or nothing
+/// that matters changes, so it is, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resource_that_changes_before_the_intent_is_looked_at_again() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let (proxy, _operator) = behind_proxy(&bed).await?;
+    create_in_sync(&bed).await?;
+    bed.create_secret("orders-db-v2", "Third#Password3").await?;
+    for (value, patch, expected) in [
+        (
+            "Second#Password2",
+            json!({ "metadata": { "labels": { "team": "orders" } } }),
+            "Second#Password2",
+        ),
+        (
+            "Never#Password",
+            json!({ "spec": { "passwordSecretRef": { "name": "orders-db-v2" } } }),
+            "Third#Password3",
+        ),
+    ] {
+        let before = sent(&bed).len();
+        let writes = proxy.hold(status_writes());
+        bed.rotate("orders-db", value).await?;
+        writes.wait_for_held(1, PATIENCE).await?;
+        bed.patch("orders-app", patch).await?;
+        writes.release();
+        bed.wait_for_password(expected).await?;
+        assert_in_sync_with(&bed, expected).await?;
+        bed.settle().await?;
+        assert_eq!(sent(&bed)[before..], [expected]);
+    }
+    Ok(())
+}
+
+/// What was written down as about to be sent, and is known not to have been, is taken back: should the Secret have its former
+/// value by then, that need not be sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_was_not_carried_out_is_taken_back() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let (proxy, operator) = behind_proxy(&bed).await?;
+    let before = create_in_sync(&bed).await?;
+    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500 });
+    proxy.answer_instead(looks_at_the_lease(), usize::MAX, 500, refusal.to_string());
+    bed.rotate("orders-db", "Second#Password2").await?;
+    operator.wait_for_log("no reset is sent: the lease").await?;
+    bed.rotate("orders-db", "First#Password1").await?;
+    let after = bed
+        .wait_for("orders-app", "in sync", |resource| {
+            let status = resource.status.as_ref();
+            status.is_some_and(|status| {
+                status.last_attempt.is_none() && status.pending_since.is_none()
+            })
+        })
+        .await?;
+    assert_eq!(reason(&after, "Ready"), Some("InSync"));
+    proxy.mend();
+    bed.settle().await?;
+    assert_in_sync_with(&bed, "First#Password1").await?;
+    assert_eq!(sent(&bed), ["First#Password1"]);
+    let [before, after] = [before, after].map(|resource| resource.status.unwrap_or_default());
+    assert_eq!(after.history, before.history);
     Ok(())
 }
 
@@ -129,63 +326,82 @@ async fn a_success_is_not_written_to_another_object_of_the_same_name() -> Result
     Ok(())
 }
 
-/// The operator may not write the status for a while. It knows what it did, and does it once.
+/// What cannot be written down first is not sent, and the operator says so.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reset_that_cannot_be_written_down_is_not_repeated() -> Result<()> {
+async fn an_operator_that_may_not_write_the_status_sends_nothing() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
-    let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
-    operator.wait_until_leading().await?;
-    let writes = || Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    let (proxy, operator) = behind_proxy(&bed).await?;
     let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403 });
-    proxy.answer_instead(writes(), usize::MAX, 403, refusal.to_string());
-
+    proxy.answer_instead(status_writes(), usize::MAX, 403, refusal.to_string());
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    wait_for_refused(&proxy, 3).await?;
+    assert!(bed.resets().is_empty(), "{:#?}", bed.resets());
+    let (status, text) = operator.get("/readyz").await?;
+    assert_eq!(status, 503);
+    for told in [
+        "status of DatabaseAccountPasswords in namespace",
+        "may not update it",
+    ] {
+        assert!(text.contains(told), "{text}");
+        operator.wait_for_log(told).await?;
+    }
+    operator
+        .wait_for_log("no reset is sent, since it cannot be written down first")
+        .await?;
+    proxy.mend();
+
+    assert_in_sync_with(&bed, "First#Password1").await?;
+    assert_eq!(sent(&bed), ["First#Password1"]);
+    operator.wait_until_ready().await?;
+    Ok(())
+}
+
+async fn wait_for_refused(proxy: &ApiProxy, times: usize) -> Result<()> {
     let refused = |exchanges: &[Exchange]| {
         let refused = exchanges
             .iter()
             .filter(|exchange| exchange.status == Some(403));
-        refused.count() >= 3
+        refused.count() >= times
     };
     proxy.wait_for(PATIENCE, refused).await?;
-    proxy.mend();
-
-    let resource = bed.wait_until_ready("orders-app").await?;
-    let reset = resource
-        .status
-        .and_then(|status| status.last_reset)
-        .context("no lastReset")?;
-    let [call] = &bed.resets()[..] else {
-        bail!("not one reset: {:#?}", bed.resets())
-    };
-    assert_eq!(reset.request_id, call.request_id);
     Ok(())
 }
 
-/// The answer to the status write is lost. Writing it again must not look like the reset of somebody else.
+/// The operator may not write the status any more after it has sent a value. It knows what it did, and does it once.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_whose_answer_was_lost_is_written_once() -> Result<()> {
+async fn a_reset_that_cannot_be_written_down_is_not_repeated() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
-    let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
-    operator.wait_until_leading().await?;
-    let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
-    proxy.lose_answer(writes, 1);
-
+    let (proxy, _operator) = behind_proxy(&bed).await?;
+    let pause = bed.rds.pause(Action::ResetAccountPassword);
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
-    bed.wait_until_ready("orders-app").await?;
-    bed.settle().await?;
-    let resource = bed.wait_until_ready("orders-app").await?;
-    let status = resource.status.context("no status")?;
-    assert_eq!(status.history.len(), 1);
-    let resets = bed.resets();
-    let resets = resets
-        .iter()
-        .filter(|call| call.account.as_deref() == Some(ACCOUNT));
-    assert_eq!(resets.count(), 1);
+    pause.wait_for_held(1, PATIENCE).await?;
+    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403 });
+    proxy.answer_instead(status_writes(), usize::MAX, 403, refusal.to_string());
+    pause.release();
+    wait_for_refused(&proxy, 3).await?;
+    proxy.mend();
+
+    assert_in_sync_with(&bed, "First#Password1").await?;
+    assert_eq!(sent(&bed), ["First#Password1"]);
+    Ok(())
+}
+
+/// The answer to a status write is lost: to that of the intent, and to that of the reset as well. Writing it again must not look
+/// like the reset of somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_whose_answer_was_lost_is_written_once() -> Result<()> {
+    for lost in [1, 2] {
+        let bed = Testbed::start(OPERATOR).await?;
+        let (proxy, _operator) = behind_proxy(&bed).await?;
+        proxy.lose_answer(status_writes(), lost);
+        let resource = create_in_sync(&bed).await?;
+        bed.settle().await?;
+        assert_in_sync_with(&bed, "First#Password1").await?;
+        let status = resource.status.context("no status")?;
+        assert_eq!(status.history.len(), 1);
+        assert_eq!(sent(&bed), ["First#Password1"]);
+    }
     Ok(())
 }

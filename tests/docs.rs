@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,16 +16,22 @@ use rds_password_operator::api::{
     REQUESTED_AT_ANNOTATION, ReadyReason, SecretReadyReason, crd,
 };
 use rds_password_operator::cli::Cli;
+use rds_password_operator::controller::outcome::Outcome;
 use rds_password_operator::controller::schedule;
 use rds_password_operator::controller::status::is_stalled;
-use rds_password_operator::metrics::Metrics;
-use rds_password_operator::rds::classification::{Class, TABLE};
-use serde_json::Value;
+use rds_password_operator::controller::trigger::WATCHED_KINDS;
+use rds_password_operator::credentials::{SourceName, sts};
+use rds_password_operator::metrics::resets::{ResetResult, SUCCEEDED};
+use rds_password_operator::metrics::{self, Metrics, cloud, fleet};
+use rds_password_operator::rds::classification::{Class, Reason, TABLE};
+use rds_password_operator::rds::error::CallError;
+use serde_json::{Value, json};
 
 const README: &str = "README.md";
 const API: &str = "docs/api.md";
 const ARCHITECTURE: &str = "docs/architecture.md";
 const DEPENDENCIES: &str = "docs/dependencies.md";
+const OPERATIONS: &str = "docs/operations.md";
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -301,26 +309,175 @@ fn printer_columns() -> Result<()> {
     assert_generated(API, "printer columns", head, &rows)
 }
 
+/// The metrics with a sample of each.
+fn metrics_with_samples() -> Result<Metrics> {
+    let metrics = Metrics::new(metrics::Settings {
+        has_resource_series: true,
+        calls_per_second: NonZeroU32::MIN,
+        closed_budgets: Box::new(|| 0),
+    });
+    metrics.pass("InSync");
+    metrics
+        .resets
+        .finished("Created", ResetResult::Success, SUCCEEDED);
+    metrics.cloud.called("AssumeRole", "OK", Duration::ZERO);
+    metrics.credentials.refreshed("oidc", true);
+    metrics.credentials.own_obtained(Some(jiff::Timestamp::MAX));
+    metrics.watches.failed("Secret");
+    let resource: DatabaseAccountPassword = serde_json::from_value(json!({
+        "apiVersion": "rds.password-operator.dev/v1alpha1",
+        "kind": "DatabaseAccountPassword",
+        "metadata": { "name": "orders-app", "namespace": "shop" },
+        "spec": {
+            "instanceId": "rm-1",
+            "accountName": "app",
+            "passwordSecretRef": { "name": "orders-db" },
+        },
+        "status": { "lastReset": {
+            "time": "2026-11-24T08:00:00Z",
+            "requestId": "1",
+            "trigger": "Created",
+            "instanceId": "rm-1",
+            "accountName": "app",
+            "secret": { "uid": "1", "resourceVersion": "1", "key": "password" },
+        } },
+    }))?;
+    let resource = Arc::new(resource);
+    // For as long as the process leads, which is to the end here.
+    std::mem::forget(metrics.lead());
+    let _watch = metrics.watches.begin("Secret");
+    metrics.fleet.add(move || {
+        vec![
+            fleet::Resource::Decoded(resource.clone()),
+            fleet::Resource::Undecodable {
+                namespace: "shop".to_owned(),
+                name: "orders-old".to_owned(),
+            },
+        ]
+    });
+    Ok(metrics)
+}
+
+/// The names of all metrics, as a query writes them, with the names of their labels.
+fn metrics_and_labels() -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let text = metrics_with_samples()?.render()?;
+    let mut found = BTreeMap::<String, BTreeSet<String>>::new();
+    let mut current = String::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').context("no type")?;
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            current = format!("{name}{suffix}");
+            found.entry(current.clone()).or_default();
+        } else if let Some((_, labels)) = line.split_once('{') {
+            let (labels, _) = labels.split_once('}').context("no end of the labels")?;
+            let names = labels.split(',').filter_map(|label| label.split_once('='));
+            let names = names.map(|(name, _)| name.to_owned());
+            let of_the_current = found.entry(current.clone()).or_default();
+            of_the_current.extend(names.filter(|name| name != "le"));
+        }
+    }
+    Ok(found)
+}
+
 #[test]
 fn metrics() -> Result<()> {
-    let metrics = Metrics::new();
-    // A family without a sample is not written.
-    metrics.pass("InSync");
-    metrics.reset("Reset");
-    metrics.cloud_call("ResetAccountPassword", "OK", Duration::ZERO);
-    metrics.watch_error("Secrets");
-    metrics.set_resources(1, [("shop", "orders-app")].into_iter());
-    let text = metrics.render()?;
-    let real = text.lines().filter_map(|line| {
-        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
-        let suffix = match kind {
-            "counter" => "_total",
-            "info" => "_info",
-            _ => "",
+    let mut documented = BTreeMap::new();
+    for row in table(API, "metrics")? {
+        let [name, labels, _, query] = &row[..] else {
+            anyhow::bail!("not four cells: {row:?}")
         };
-        Some(format!("{name}{suffix}"))
-    });
-    assert_same(first_words(API, "metrics")?, real);
+        let (name, query) = (words(name).concat(), words(query).concat());
+        let labels: BTreeSet<String> = words(labels).into_iter().collect();
+        ensure!(query.contains(&name), "the query of {name} is {query}");
+        ensure!(documented.insert(name, labels).is_none(), "twice: {row:?}");
+    }
+    assert_eq!(documented, metrics_and_labels()?);
+    Ok(())
+}
+
+/// Every value of each label with a closed set.
+#[test]
+fn metric_labels() -> Result<()> {
+    const OPEN: [&str; 3] = ["namespace", "name", "version"];
+    fn texts(values: impl IntoIterator<Item = &'static str>) -> BTreeSet<String> {
+        values.into_iter().map(str::to_owned).collect()
+    }
+    let conditions: BTreeSet<String> = reasons().into_iter().map(|(reason, ..)| reason).collect();
+    let triggers: BTreeSet<String> = first_words(API, "triggers")?.into_iter().collect();
+    let codes: BTreeSet<String> = first_words(API, "error codes")?.into_iter().collect();
+    let reset_reasons = Reason::ALL.map(Reason::as_str);
+    let reset_reasons = texts(reset_reasons.into_iter().chain([SUCCEEDED]));
+    let all_codes = texts(
+        [cloud::OK]
+            .into_iter()
+            .chain(CallError::labels())
+            .chain(sts::labels()),
+    );
+    let sources = SourceName::IN_ORDER.into_iter();
+    let sources = sources.chain([
+        SourceName::ServiceAccount,
+        SourceName::Secret,
+        SourceName::Chain,
+    ]);
+    let results = ResetResult::ALL.map(ResetResult::as_str);
+    let actions = [
+        "ResetAccountPassword",
+        "DescribeDBInstanceAttribute",
+        "DescribeAccounts",
+        "AssumeRole",
+        "AssumeRoleWithOIDC",
+    ];
+    let real = |metric: &str, label: &str| {
+        Some(match (metric, label) {
+            ("passes_total", "outcome") => texts(Outcome::LABELS),
+            ("resets_total", "trigger") => triggers.clone(),
+            ("resets_total", "result") => texts(results),
+            ("resets_total", "reason") => reset_reasons.clone(),
+            ("resources", "reason") => texts(fleet::reasons()),
+            ("cloud_call_duration_seconds", "action") => texts(actions),
+            ("cloud_call_duration_seconds", "code") => all_codes.clone(),
+            ("credential_refreshes_total", "source") => {
+                texts(sources.clone().map(SourceName::as_str))
+            }
+            ("credential_refreshes_total", "result") => texts(["success", "failure"]),
+            ("watch_age_seconds" | "watch_errors_total", "watch") => texts(WATCHED_KINDS),
+            _ => return None,
+        })
+    };
+    let rows = table(API, "metric labels")?;
+    for (metric, labels) in metrics_and_labels()? {
+        for label in labels.iter().filter(|label| !OPEN.contains(&&***label)) {
+            let metric_name = metric.trim_start_matches("rds_password_operator_");
+            let real = real(metric_name, label).with_context(|| format!("{label} of {metric}"))?;
+            // Those of another table of the same document are not repeated.
+            let elsewhere = match (metric_name, &**label) {
+                (_, "trigger") => &triggers,
+                (_, "reason") => &conditions,
+                (_, "code") => &codes,
+                _ => &BTreeSet::new(),
+            };
+            let mut of_the_label = rows.iter().filter(|row| {
+                let cell = |index: usize| row.get(index).map(|cell| words(cell).concat());
+                cell(0).as_ref() == Some(label) && cell(1).as_ref() == Some(&metric)
+            });
+            let row = of_the_label
+                .next()
+                .with_context(|| format!("{label} of {metric}"))?;
+            let values = row.get(2).map(|cell| words(cell)).unwrap_or_default();
+            let new = real.difference(elsewhere).cloned();
+            let named: Vec<String> = values
+                .into_iter()
+                .filter(|value| !value.starts_with("status."))
+                .filter(|value| !(elsewhere.contains(value) && real.contains(value)))
+                .collect();
+            assert_same(named, new);
+        }
+    }
     Ok(())
 }
 
@@ -524,5 +681,53 @@ fn the_definition_is_current() -> Result<()> {
         rds_password_operator::api::crd_yaml()?,
         "write what `rds-password-operator crd` prints to crds/databaseaccountpasswords.yaml"
     );
+    Ok(())
+}
+
+/// Whoever is woken finds the same reasons as whoever reads the README.
+#[test]
+fn reasons_in_the_operations_manual() -> Result<()> {
+    let rows = table(OPERATIONS, "reasons")?;
+    for row in &rows {
+        let empty = row.iter().any(String::is_empty);
+        ensure!(row.len() == 4 && !empty, "a cell is missing: {row:?}");
+    }
+    assert_same(
+        first_words(OPERATIONS, "reasons")?,
+        first_words(README, "reasons")?,
+    );
+    Ok(())
+}
+
+/// The anchor that a heading gets: lower case, hyphens for spaces, no other punctuation.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading
+        .chars()
+        .filter(|letter| letter.is_alphanumeric() || "-_ ".contains(*letter));
+    kept.collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn sections_that_the_operations_manual_names() -> Result<()> {
+    let text = read(OPERATIONS)?;
+    // A link may be broken over two lines.
+    let links = text.split("](").skip(1);
+    let links = links.filter_map(|rest| rest.split(')').next());
+    let links: Vec<(&str, &str)> = links
+        .filter(|link| !link.contains("://"))
+        .filter_map(|link| link.split_once('#'))
+        .collect();
+    ensure!(links.len() > 20, "hardly a link");
+    for (file, section) in links {
+        let file = match file {
+            "" => OPERATIONS.to_owned(),
+            file => format!("docs/{file}"),
+        };
+        let there = read(&file)?
+            .lines()
+            .any(|line| line.starts_with('#') && anchor(line) == section);
+        ensure!(there, "{file} has no section {section}");
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rds_password_operator::api::Trigger;
-use rds_simulator::Action;
+use rds_simulator::{Action, Fault};
 use serde_json::json;
 use testbed::Testbed;
 use testbed::bed::{ACCOUNT, INSTANCE};
@@ -79,24 +79,15 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     let (bed, proxy, old) = in_sync_behind_a_proxy().await?;
 
     bed.settle().await?;
-    // The pass reads the resource and the Secret for the last time, and then the Lease; that answer comes to a process that
-    // stands still.
-    let reads = proxy.hold(Matcher::resource("databaseaccountpasswords").verb(Verb::Get));
+    // The pass writes down what it is about to send, and then reads the Lease; that answer comes to a process that stands still.
+    let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    let writes = proxy.hold(writes);
     bed.rotate("orders-db", "Second#Password2").await?;
-    reads.wait_for_held(1, PATIENCE).await?;
-    let before = proxy.exchanges().len();
+    writes.wait_for_held(1, PATIENCE).await?;
     let looks = proxy.hold(Matcher::resource("leases").verb(Verb::Get));
-    reads.release();
-    // Renewals look at the Lease as well; the pass' own look is the one that follows its read of the Secret at once.
-    proxy
-        .wait_for(PATIENCE, |exchanges| {
-            let mut since = exchanges[before..]
-                .iter()
-                .map(|exchange| &exchange.request.path);
-            since.any(|path| path.ends_with("/secrets/orders-db"))
-                && since.any(|path| path.contains("/leases/"))
-        })
-        .await?;
+    writes.release();
+    // The next renewal looks at the Lease as well, and no other before that one has its answer.
+    looks.wait_for_held(2, PATIENCE).await?;
     old.pause()?;
     looks.release();
 
@@ -123,41 +114,48 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A reset of the old leader is at RDS when it stands still, and its answer is read after another one has reset the account.
-/// Nobody can know which of the two RDS carried out last, so the newest value is sent again.
+/// A reset of the old leader is at RDS when it stands still, and its answer is read, or seen to be lost, after another one has
+/// reset the account. Nobody can know which of the two RDS carried out last, so the newest value is sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_resets_that_overlap_are_followed_by_a_third() -> Result<()> {
-    let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
-    let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
-    bed.rotate("orders-db", "Second#Password2").await?;
-    pause.wait_for_held(1, PATIENCE).await?;
-    old.pause()?;
-    pause.release();
+    for is_answer_lost in [false, true] {
+        let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
+        let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
+        if is_answer_lost {
+            let lost = Fault::close_connection().after_effect();
+            bed.rds
+                .add_fault(lost.on(Action::ResetAccountPassword).times(1));
+        }
+        bed.rotate("orders-db", "Second#Password2").await?;
+        pause.wait_for_held(1, PATIENCE).await?;
+        old.pause()?;
+        pause.release();
 
-    let new = short_lease(bed.operator().await?).start().await?;
-    new.wait_until_leading().await?;
-    bed.rotate("orders-db", "Third#Password3").await?;
-    bed.wait_for_password("Third#Password3").await?;
-    bed.wait_until_ready("orders-app").await?;
-    old.resume()?;
+        let new = short_lease(bed.operator().await?).start().await?;
+        new.wait_until_leading().await?;
+        bed.rotate("orders-db", "Third#Password3").await?;
+        bed.wait_for_password("Third#Password3").await?;
+        bed.wait_until_ready("orders-app").await?;
+        old.resume()?;
 
-    let resource = bed
-        .wait_for("orders-app", "reset once more", |resource| {
-            let reset = resource
-                .status
-                .as_ref()
-                .and_then(|status| status.last_reset.as_ref());
-            reset.is_some_and(|reset| {
-                reset.trigger == Trigger::Overlapped && reset.fingerprint.is_some()
+        let resource = bed
+            .wait_for("orders-app", "reset once more", |resource| {
+                let reset = resource
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.last_reset.as_ref());
+                reset.is_some_and(|reset| {
+                    reset.trigger == Trigger::Overlapped && reset.fingerprint.is_some()
+                })
             })
-        })
-        .await?;
-    let ready = testbed::condition(&resource, "Ready").context("no Ready")?;
-    assert_eq!(ready.reason, "InSync");
-    assert_eq!(
-        passwords(&bed).last().map(String::as_str),
-        Some("Third#Password3")
-    );
+            .await?;
+        let ready = testbed::condition(&resource, "Ready").context("no Ready")?;
+        assert_eq!(ready.reason, "InSync");
+        assert_eq!(
+            passwords(&bed).last().map(String::as_str),
+            Some("Third#Password3")
+        );
+    }
     Ok(())
 }
 

@@ -202,9 +202,9 @@ async fn a_missing_definition_is_named_and_waited_for() -> Result<()> {
     let missing = "the CustomResourceDefinition is not installed: kubectl apply -f crds/";
     wait_until_not_ready(&operator, &format!("DatabaseAccountPasswords: {missing}")).await?;
     operator.wait_for_log(missing).await?;
-    assert!(watch_errors(&operator, "DatabaseAccountPasswords").await? > 0.0);
+    assert!(watch_errors(&operator, "DatabaseAccountPassword").await? > 0.0);
     assert!(
-        watch_errors(&operator, "Secrets").await? < 1.0,
+        watch_errors(&operator, "Secret").await? < 1.0,
         "the other watch is not held up"
     );
 
@@ -295,9 +295,9 @@ async fn missing_rights_to_the_watched_kinds_are_named_and_waited_for() -> Resul
     let operator = bed.operator().await?.start().await?;
 
     let missing = "the operator's ServiceAccount may not list and watch them: kubectl apply -f deploy/rbac.yaml";
-    for watch in ["DatabaseAccountPasswords", "Secrets"] {
-        wait_until_not_ready(&operator, &format!("{watch}: {missing}")).await?;
-        assert!(watch_errors(&operator, watch).await? > 0.0, "{watch}");
+    for kind in ["DatabaseAccountPassword", "Secret"] {
+        wait_until_not_ready(&operator, &format!("{kind}s: {missing}")).await?;
+        assert!(watch_errors(&operator, kind).await? > 0.0, "{kind}");
     }
     operator.wait_for_log(missing).await?;
 
@@ -434,7 +434,7 @@ async fn a_watch_that_fails_once_is_forgotten() -> Result<()> {
     tokio::time::timeout(PATIENCE / 3, forgotten)
         .await
         .context("it is remembered for longer than the next try takes")??;
-    assert!(watch_errors(&operator, "DatabaseAccountPasswords").await? > 0.0);
+    assert!(watch_errors(&operator, "DatabaseAccountPassword").await? > 0.0);
     assert_works(&bed, &operator).await
 }
 

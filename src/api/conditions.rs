@@ -130,6 +130,31 @@ pub enum ReadyReason {
 }
 
 impl ReadyReason {
+    /// Every reason that `Ready` can have: what is as it should be is in nobody's way.
+    pub fn all() -> impl Iterator<Item = Self> {
+        use InstanceReadyReason::{NotAsked, Running};
+        let secret = SecretReadyReason::ALL.iter().copied();
+        let instance = InstanceReadyReason::ALL.iter().copied();
+        let password = PasswordSyncedReason::ALL.iter().copied();
+        [Self::InSync, Self::Suspended]
+            .into_iter()
+            .chain(
+                secret
+                    .filter(|reason| *reason != SecretReadyReason::Valid)
+                    .map(Self::Secret),
+            )
+            .chain(
+                instance
+                    .filter(|reason| !matches!(reason, Running | NotAsked))
+                    .map(Self::Instance),
+            )
+            .chain(
+                password
+                    .filter(|reason| *reason != PasswordSyncedReason::Reset)
+                    .map(Self::Password),
+            )
+    }
+
     /// The word as it stands in the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -26,7 +26,7 @@ pub struct DatabaseAccountPasswordStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reset: Option<Reset>,
 
-    /// The newest try while it is not a success; gone after one.
+    /// The newest try while it is not a success; gone after one. It is written down before it is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<Attempt>,
 
@@ -58,6 +58,20 @@ pub enum Trigger {
     /// Another reset of this account may have come after the last one, so the value is sent again: two operator processes reset
     /// it at the same time, or this resource did not own it or named another account for a while.
     Overlapped,
+}
+
+impl Trigger {
+    /// The word as it stands in the status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "Created",
+            Self::SecretChanged => "SecretChanged",
+            Self::SpecChanged => "SpecChanged",
+            Self::Requested => "Requested",
+            Self::Overlapped => "Overlapped",
+        }
+    }
 }
 
 /// A reset that RDS accepted.
@@ -112,13 +126,13 @@ pub struct StoredFingerprint {
     pub mac: String,
 }
 
-/// A try that was not a success.
+/// A try that was not a success, or is not yet: each is written down before it is sent.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// When it ended.
+    /// When it ended; while there is no answer, when it began.
     pub time: Time,
-    /// How many tries in a row have failed for this value, spec and request.
+    /// How many tries in a row have failed for this value, spec and request. One that has no answer counts.
     #[schemars(with = "i32", range(min = 1))]
     pub failures: u32,
     /// The cloud API's error code, where it gave a usable one.
@@ -137,8 +151,8 @@ pub struct Attempt {
     pub request: Option<String>,
     /// The keyed fingerprint of the value that was tried.
     pub fingerprint: StoredFingerprint,
-    /// True where an answer was lost, of this try or of one before it: the database may have that value, so that even the value
-    /// of the last reset counts as not applied.
+    /// True where there is no answer yet, or it was lost, of this try or of one before it: the database may have that value, so
+    /// that even the value of the last reset counts as not applied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outcome_unknown: bool,
 }

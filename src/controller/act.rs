@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -9,11 +10,12 @@ use thiserror::Error;
 
 use super::Context;
 use super::cloud::{InstanceError, ResetError, Route, RouteError};
-use super::decide::{Decision, Observation, SecretObservation, decide};
-use super::observe::{ObserveError, observe_fresh};
+use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide};
+use super::intent;
+use super::observe::{ObserveError, observe, observe_fresh};
 use super::outcome::{Accepted, Account, Failure, Outcome};
-use super::report;
-use crate::api::{Target, Trigger};
+use super::report::{self, ReportError};
+use crate::api::{DatabaseAccountPassword, Target, Trigger};
 use crate::credentials::CredentialsError;
 use crate::leader::NotLeader;
 use crate::rds::classification::{Class, Reason};
@@ -25,36 +27,73 @@ use crate::rds::response::{DbInstance, InstanceStatus};
 /// in sync.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 
+/// How often a pass looks again because the resource changed since it was looked at. Beyond that, somebody else writes to it
+/// all the time, and the pass is better made later.
+const LOOKS: usize = 3;
+
 /// Why a decision could not be carried out. All of these may pass, and nothing was sent.
 #[derive(Debug, Error)]
 pub enum ActError {
     /// The fresh look before a reset failed.
     #[error(transparent)]
     Observe(#[from] ObserveError),
+    /// What is about to be sent could not be written down first.
+    #[error("no reset is sent, since it cannot be written down first: {0}")]
+    Intent(#[from] ReportError),
+    /// The resource changed at each look.
+    #[error("no reset is sent, since the DatabaseAccountPassword changes all the time")]
+    Unsettled,
     /// The Lease does not say that this process leads.
     #[error("no reset is sent: {0}")]
     NotLeader(#[from] NotLeader),
 }
 
-/// Carries the decision out, and returns how it ended together with the observation that it was carried out on: for a reset,
-/// the one that was made right before.
+/// A decision that was carried out.
+pub struct Acted {
+    /// What it was carried out on: for a reset, what was found right before.
+    pub observation: Observation,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The resource with the last write of this pass, which the outcome is written on top of. After a reset, the one with the
+    /// intent.
+    pub latest: Arc<DatabaseAccountPassword>,
+}
+
+impl Acted {
+    /// Where nothing was written on the way.
+    fn without_a_write(observation: Observation, outcome: Outcome) -> Self {
+        Self {
+            latest: observation.resource.clone(),
+            observation,
+            outcome,
+        }
+    }
+}
+
+/// Carries the decision out.
 ///
 /// # Errors
-/// When the fresh look before a reset fails, or the one at the Lease.
+/// When the fresh look before a reset fails, or the intent cannot be written, or the Lease is not this process' own.
 pub async fn act(
     context: &Context,
     observation: Observation,
     decision: Decision,
-) -> Result<(Observation, Outcome), ActError> {
+) -> Result<Acted, ActError> {
     match decision {
         Decision::Reset(trigger) => reset(context, observation, trigger).await,
         Decision::LookAtAccount => Ok(look(context, observation).await),
         Decision::Conflict => {
             // Another resource resets the account now: what was accepted here before is not what it has.
             context.unrecorded.forget(&observation.resource);
-            Ok((observation, Outcome::Settled(decision)))
+            Ok(Acted::without_a_write(
+                observation,
+                Outcome::Settled(decision),
+            ))
         }
-        settled => Ok((observation, Outcome::Settled(settled))),
+        settled => Ok(Acted::without_a_write(
+            observation,
+            Outcome::Settled(settled),
+        )),
     }
 }
 
@@ -70,24 +109,30 @@ async fn reset(
     context: &Context,
     observation: Observation,
     trigger: Trigger,
-) -> Result<(Observation, Outcome), ActError> {
-    let observation = match attempt(context, observation, trigger).await? {
-        Attempt::Done(observation, outcome) => return Ok((observation, outcome)),
-        // The time that it took is in none of the looks that a reset needs, so all of them are repeated.
-        Attempt::Rejected(observation, _) => observation,
+) -> Result<Acted, ActError> {
+    let rejected = match attempt(context, observation, trigger).await? {
+        Attempt::Done(acted) => return Ok(acted),
+        Attempt::Rejected(acted) => acted,
     };
-    Ok(match attempt(context, observation, trigger).await? {
-        Attempt::Done(observation, outcome) => (observation, outcome),
-        Attempt::Rejected(observation, failure) => (observation, Outcome::Failed(failure)),
-    })
+    // Otherwise the intent would be found as a try that has to wait.
+    Box::pin(intent::withdraw(
+        context,
+        &rejected.observation,
+        rejected.latest,
+    ))
+    .await;
+    // The time that it took is in none of the looks that a reset needs, so all of them are repeated.
+    match attempt(context, rejected.observation, trigger).await? {
+        Attempt::Done(acted) | Attempt::Rejected(acted) => Ok(acted),
+    }
 }
 
 /// How one try to reset ended.
 enum Attempt {
     /// For good.
-    Done(Observation, Outcome),
+    Done(Acted),
     /// The cloud rejected the credentials, and others can be had.
-    Rejected(Observation, Failure),
+    Rejected(Acted),
 }
 
 async fn attempt(
@@ -95,15 +140,19 @@ async fn attempt(
     observation: Observation,
     trigger: Trigger,
 ) -> Result<Attempt, ActError> {
-    let done = |observation, outcome| Ok(Attempt::Done(observation, outcome));
+    let done = |observation, outcome| {
+        let acted = Acted::without_a_write(observation, outcome);
+        Ok(Attempt::Done(acted))
+    };
     if let Some(accepted) = context.unrecorded.find(&observation) {
         return done(observation, Outcome::Accepted(accepted));
     }
     let target = observation.resource.spec.target();
     let admission = admit(context, &observation, &target, trigger);
+    let queued = (&observation, &observation.resource);
     let admission = tokio::select! {
         () = context.stop.cancelled() => return done(observation, Outcome::Abandoned),
-        admission = announced(context, &observation, admission) => admission,
+        admission = announced(context, queued, admission) => admission,
     };
     let admission = match admission {
         Ok(admission) => admission,
@@ -111,33 +160,59 @@ async fn attempt(
     };
 
     // From here on the futures are large, and boxed, so that a thousand passes that only wait need little memory.
-    let Some(fresh) = Box::pin(observe_fresh(context, &observation.resource)).await? else {
-        return done(observation, Outcome::Abandoned);
-    };
-    if fresh.resource.spec != observation.resource.spec {
-        // Turn, budget and look at the instance may have been another one's. The change wakes a pass of its own.
-        return done(fresh, Outcome::Abandoned);
-    }
-    let trigger = match decide(&fresh, Timestamp::now()) {
-        Decision::Reset(trigger) => trigger,
-        Decision::LookAtAccount => {
-            drop(admission);
-            let (observation, outcome) = look(context, fresh).await;
-            return done(observation, outcome);
+    let mut look_again = Box::pin(observe(context, observation.resource.clone())).await?;
+    for _ in 0..LOOKS {
+        let Some(fresh) = look_again else {
+            return done(observation, Outcome::Abandoned);
+        };
+        if fresh.resource.spec != observation.resource.spec || context.stop.is_cancelled() {
+            // Turn, budget and look at the instance may have been another one's. The change wakes a pass of its own.
+            return done(fresh, Outcome::Abandoned);
         }
-        settled => return done(fresh, Outcome::Settled(settled)),
-    };
-    let sent = send(context, &fresh, &target, trigger, admission);
-    Ok(match announced(context, &fresh, Box::pin(sent)).await? {
-        Sent::Ended(outcome) => Attempt::Done(fresh, outcome),
-        Sent::Rejected(failure) => Attempt::Rejected(fresh, failure),
-    })
+        let (trigger, value) = match (decide(&fresh, Timestamp::now()), &fresh.secret) {
+            (Decision::Reset(trigger), SecretObservation::Usable(value)) => (trigger, value),
+            (Decision::LookAtAccount, _) => {
+                drop(admission);
+                return Ok(Attempt::Done(look(context, fresh).await));
+            }
+            (settled, _) => return done(fresh, Outcome::Settled(settled)),
+        };
+        let Some(intent) = Box::pin(intent::write(context, &fresh, value)).await? else {
+            look_again = Box::pin(observe_fresh(context, &fresh.resource)).await?;
+            continue;
+        };
+        let sent = send(context, &fresh, (&target, value), trigger, admission);
+        let (outcome, is_rejected) =
+            match announced(context, (&fresh, &intent), Box::pin(sent)).await {
+                Ok(Sent::Ended(outcome)) => (outcome, false),
+                Ok(Sent::Rejected(failure)) => (Outcome::Failed(failure), true),
+                Ok(Sent::Nothing) => {
+                    Box::pin(intent::withdraw(context, &fresh, intent)).await;
+                    return done(fresh, Outcome::Abandoned);
+                }
+                Err(error) => {
+                    Box::pin(intent::withdraw(context, &fresh, intent)).await;
+                    return Err(error.into());
+                }
+            };
+        let acted = Acted {
+            observation: fresh,
+            outcome,
+            latest: intent,
+        };
+        return Ok(if is_rejected {
+            Attempt::Rejected(acted)
+        } else {
+            Attempt::Done(acted)
+        });
+    }
+    Err(ActError::Unsettled)
 }
 
 /// Carries `work` out, and says in the status that a reset is due if that takes long.
 async fn announced<T>(
     context: &Context,
-    observation: &Observation,
+    (observation, latest): (&Observation, &Arc<DatabaseAccountPassword>),
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = pin!(work);
@@ -147,7 +222,7 @@ async fn announced<T>(
     tokio::select! {
         // Whatever this leads to is written on top of what stands there then, announced or not.
         done = &mut work => return done,
-        () = Box::pin(report::announce(context, observation)) => {}
+        () = Box::pin(report::announce(context, observation, latest)) => {}
     }
     work.await
 }
@@ -194,18 +269,17 @@ enum Sent {
     Ended(Outcome),
     /// The cloud rejected the credentials, and others can be had.
     Rejected(Failure),
+    /// Nothing was sent, since the term is over.
+    Nothing,
 }
 
 async fn send(
     context: &Context,
     observation: &Observation,
-    target: &Target,
+    (target, value): (&Target, &SecretValue),
     trigger: Trigger,
     admission: Admission,
 ) -> Result<Sent, NotLeader> {
-    let SecretObservation::Usable(value) = &observation.secret else {
-        return Ok(Sent::Ended(Outcome::Abandoned));
-    };
     let Admission {
         route,
         turn,
@@ -213,7 +287,7 @@ async fn send(
     } = admission;
     let proof = context.leadership.prove().await?;
     if context.stop.is_cancelled() {
-        return Ok(Sent::Ended(Outcome::Abandoned));
+        return Ok(Sent::Nothing);
     }
     if !proof.is_fresh() {
         return Err(NotLeader::Unknown);
@@ -225,6 +299,7 @@ async fn send(
     Ok(match answer {
         Ok(request_id) => {
             let time = Timestamp::now();
+            report::measure_accepted(context, observation, trigger);
             let account = context.cloud.account(&route, target).await;
             Sent::Ended(Outcome::Accepted(Accepted {
                 time,
@@ -244,7 +319,7 @@ async fn send(
     })
 }
 
-async fn look(context: &Context, observation: Observation) -> (Observation, Outcome) {
+async fn look(context: &Context, observation: Observation) -> Acted {
     let cloud = &context.cloud;
     let look = async {
         match cloud.route(&observation.resource).await {
@@ -268,7 +343,7 @@ async fn look(context: &Context, observation: Observation) -> (Observation, Outc
         () = context.stop.cancelled() => Outcome::Abandoned,
         account = look => Outcome::Looked(account),
     };
-    (observation, outcome)
+    Acted::without_a_write(observation, outcome)
 }
 
 fn unroutable(error: &RouteError, trigger: Trigger) -> Failure {

@@ -16,9 +16,10 @@ use super::identity::Identity;
 use super::outcome::Account;
 use super::tenant::{self, TokenExchange};
 use crate::api::{DatabaseAccountPassword, Target};
-use crate::credentials::cache::Cache;
+use crate::credentials::cache::{Cache, Refresh};
 use crate::credentials::{CredentialsError, OperatorCredentials, SourceName};
 use crate::metrics::Metrics;
+use crate::metrics::cloud::OK;
 use crate::rds::classification::Class;
 use crate::rds::client::{Nonce, RdsClient, Signer};
 use crate::rds::credentials::Credentials;
@@ -49,7 +50,7 @@ pub struct Cloud {
     operator: Arc<OperatorCredentials>,
     credentials: Arc<Cache<Identity>>,
     fetches: Arc<Semaphore>,
-    limits: Limits,
+    limits: Arc<Limits>,
     region: Region,
     network: Network,
     endpoint: Option<Endpoint>,
@@ -107,7 +108,7 @@ impl Cloud {
         client: RdsClient,
         kubernetes: Client,
         (operator, provider_arn): (OperatorCredentials, Option<String>),
-        limits: Limits,
+        limits: Arc<Limits>,
         (region, network, endpoint): (Region, Network, Option<Endpoint>),
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -117,12 +118,16 @@ impl Cloud {
             endpoint,
             provider_arn,
         });
+        let credentials = Cache::new(Timestamp::now, rand::random).observed_by({
+            let metrics = metrics.clone();
+            move |identity, refresh| count_refresh(&metrics, identity, refresh)
+        });
         Self {
             client,
             kubernetes,
             exchange,
             operator: Arc::new(operator),
-            credentials: Arc::new(Cache::new(Timestamp::now, rand::random)),
+            credentials: Arc::new(credentials),
             fetches: Arc::new(Semaphore::new(CONCURRENT_FETCHES)),
             limits,
             region,
@@ -198,17 +203,26 @@ impl Cloud {
     /// wrong region, which may not even answer, must not hold up those who name the right one.
     pub async fn turn(&self, route: &Route, instance_id: &str) -> InstanceTurn {
         let place = format!("{}/{instance_id}", route.endpoint.host());
-        self.limits.turn(&place).await
+        let turn = self.limits.turn(&place).await;
+        self.metrics.cloud.waited_for_turn(turn.waited());
+        turn
     }
 
     /// Waits until the request budget is not closed, without anything in hand.
     pub async fn budget_opened(&self, route: &Route) {
+        let _waiting = self.metrics.cloud.waiting_for_budget();
         self.limits.opened(&route.budget).await;
     }
 
     /// A place in the request budget; `None` once it is closed.
     pub async fn permit(&self, route: &Route) -> Option<Permit> {
-        self.limits.permit_unless_closed(&route.budget).await
+        let waiting = self.metrics.cloud.waiting_for_budget();
+        let permit = self.limits.permit_unless_closed(&route.budget).await;
+        drop(waiting);
+        if let Some(permit) = &permit {
+            self.metrics.cloud.waited_for_budget(permit.waited());
+        }
+        permit
     }
 
     /// The instance's state, read once for all who ask in the same few seconds.
@@ -343,8 +357,8 @@ impl Cloud {
     ) -> Result<T, CallError> {
         let began = Instant::now();
         let answer = call.await;
-        let code = answer.as_ref().err().map_or("OK", CallError::label);
-        self.metrics.cloud_call(action, code, began.elapsed());
+        let code = answer.as_ref().err().map_or(OK, CallError::label);
+        self.metrics.cloud.called(action, code, began.elapsed());
         if let Err(error) = &answer
             && error.class() == Class::Throttled
         {
@@ -352,6 +366,18 @@ impl Cloud {
             self.limits.close(&route.budget, period).await;
         }
         answer
+    }
+}
+
+fn count_refresh(metrics: &Metrics, identity: &Identity, refresh: &Refresh) {
+    let metrics = &metrics.credentials;
+    let is_success = refresh.result.is_ok();
+    metrics.refreshed(refresh.source.as_str(), is_success);
+    if *identity == Identity::Operator {
+        match refresh.result {
+            Ok(expires) => metrics.own_obtained(expires),
+            Err(_) => metrics.own_failed(),
+        }
     }
 }
 

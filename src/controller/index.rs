@@ -42,7 +42,6 @@ pub struct Facts {
     must_resend: bool,
     secret: Option<ObjectName>,
     claim: Option<Claim>,
-    is_decodable: bool,
 }
 
 /// A resource's claim to an account.
@@ -90,7 +89,6 @@ impl Facts {
                 created,
                 last_reset,
             }),
-            is_decodable: matches!(watched, Watched::Decoded(_)),
         }
     }
 
@@ -123,7 +121,6 @@ pub struct Index {
     by_target: HashMap<Target, BTreeSet<ObjectName>>,
     /// The version of each Secret that is read by someone, as last seen: (uid, resourceVersion).
     secrets: HashMap<ObjectName, (String, String)>,
-    undecodable: BTreeSet<ObjectName>,
     /// The watches (by namespace; `None`: over all) whose first list is not complete yet.
     awaited: HashSet<Option<String>>,
 }
@@ -264,24 +261,6 @@ impl Index {
         Some(self.owner(target) == Some(name))
     }
 
-    /// How many resources are known.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.resources.len()
-    }
-
-    /// Whether no resource is known.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.resources.is_empty()
-    }
-
-    /// The resources that cannot be decoded.
-    #[must_use]
-    pub fn undecodable(&self) -> &BTreeSet<ObjectName> {
-        &self.undecodable
-    }
-
     fn owner(&self, target: &Target) -> Option<&ObjectName> {
         self.by_target.get(target)?.iter().min_by_key(|name| {
             let facts = &self.resources[*name];
@@ -337,9 +316,6 @@ impl Index {
                 .or_default()
                 .insert(name.clone());
         }
-        if !facts.is_decodable {
-            self.undecodable.insert(name.clone());
-        }
         self.resources.insert(name.clone(), facts);
     }
 
@@ -350,7 +326,6 @@ impl Index {
         if let Some(claim) = &facts.claim {
             remove_from(&mut self.by_target, &claim.target, name);
         }
-        self.undecodable.remove(name);
     }
 
     /// Forgets the version of the Secret that was read before, unless someone still reads it.

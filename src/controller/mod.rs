@@ -4,13 +4,16 @@
 //! the I/O.
 
 pub mod act;
+pub mod changes;
 pub mod cloud;
 pub mod decide;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 mod fixtures;
+pub mod heard;
 pub mod identity;
 pub mod index;
+pub mod intent;
 pub mod observe;
 pub mod outcome;
 pub mod report;
@@ -49,6 +52,7 @@ use crate::metrics::Metrics;
 use crate::rds::classification::Class;
 
 use act::{ActError, act};
+use changes::Changes;
 use cloud::Cloud;
 use decide::{Decision, Observation, decide};
 use index::Index;
@@ -101,6 +105,7 @@ pub struct Context {
     index: Mutex<Index>,
     written: Written,
     unrecorded: Unrecorded,
+    changes: Changes,
     reads: Semaphore,
     writes: Semaphore,
     /// Cancelled when the term ends: passes that have sent nothing give up.
@@ -148,6 +153,7 @@ impl Context {
             index: Mutex::default(),
             written: Written::default(),
             unrecorded: Unrecorded::default(),
+            changes: Changes::default(),
             reads: Semaphore::new(CONCURRENT_READS),
             writes: Semaphore::new(CONCURRENT_WRITES),
             stop,
@@ -205,12 +211,17 @@ async fn reconcile(context: &Context, watched: &Watched) -> Result<Action, PassE
         return Ok(look_again);
     };
     let decision = decide(&observation, Timestamp::now());
-    let (observation, outcome) = act(context, observation, decision).await?;
+    let acted = act(context, observation, decision).await?;
     let now = Timestamp::now();
-    let wait = schedule(&observation, &outcome, now, rand::rng().random());
+    let wait = schedule(
+        &acted.observation,
+        &acted.outcome,
+        now,
+        rand::rng().random(),
+    );
     // The status keeps whole seconds, and a pass before the time that it tells would be one for nothing.
     let next = status::whole_seconds_up(now + wait);
-    report(context, &observation, &outcome, Times { now, next }).await?;
+    report(context, &acted, Times { now, next }).await?;
     Ok(Action::requeue(
         Duration::try_from(next.duration_since(now)).unwrap_or(wait),
     ))

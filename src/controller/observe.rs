@@ -1,8 +1,9 @@
 //! Gathers what a decision rests on.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::Api;
 use thiserror::Error;
@@ -10,7 +11,8 @@ use thiserror::Error;
 use super::Context;
 use super::decide::{Observation, Ownership, SecretObservation, SecretProblem, SecretValue};
 use super::index::ObjectName;
-use crate::api::{DatabaseAccountPassword, SecretVersion, Target};
+use super::status;
+use crate::api::{ConditionType, DatabaseAccountPassword, SecretVersion, Target};
 use crate::fingerprint::{Comparison, Keyring};
 use crate::rds::password::Password;
 use crate::secret::{self, SecretReadError, SecretSnapshot};
@@ -118,6 +120,7 @@ async fn with_secret(
     };
     let read = {
         let _read = context.reads.acquire().await;
+        context.changes.reading(&name, pending_since(&resource));
         secret::read(
             &context.client,
             &name.namespace,
@@ -135,6 +138,21 @@ async fn with_secret(
         ownership,
         secret,
     }))
+}
+
+/// Since when a change is pending that no watch has told of, by the status; now, where it says nothing of that. Time in which
+/// the resource was suspended does not count.
+fn pending_since(resource: &DatabaseAccountPassword) -> Instant {
+    let now = Instant::now();
+    let Some(status) = &resource.status else {
+        return now;
+    };
+    let was_suspended = status::find(&status.conditions, ConditionType::Suspended).is_some();
+    let since = status.pending_since.as_ref().filter(|_| !was_suspended);
+    since
+        .and_then(|since| Duration::try_from(Timestamp::now().duration_since(since.0)).ok())
+        .and_then(|age| now.checked_sub(age))
+        .unwrap_or(now)
 }
 
 /// What the Secret means for this resource. Pure.

@@ -20,9 +20,9 @@ pub enum Outcome {
     Queued,
     /// RDS accepted the value.
     Accepted(Accepted),
-    /// RDS accepted the value, and another process' reset at the same time. Which of the two came last at RDS, nobody knows: the
-    /// value counts as not applied, and is sent again.
-    Overlapped(Accepted),
+    /// RDS accepted the value, or may have where there is no answer, and another process tried a reset at the same time. Which of
+    /// the two came last at RDS, nobody knows: no value counts as applied, and the current one is sent again.
+    Overlapped(Option<Accepted>),
     /// RDS had accepted the value before, and the account was looked at again.
     Looked(Account),
     /// A try that did not succeed.
@@ -111,6 +111,18 @@ impl Failure {
 }
 
 impl Outcome {
+    /// The words of passes that have ended, so of those that are counted.
+    pub const LABELS: [&'static str; 8] = [
+        "Accepted",
+        "Failed",
+        "Looked",
+        "InSync",
+        "Wait",
+        "Hold",
+        "Conflict",
+        "Suspended",
+    ];
+
     /// One word, for metrics and logs.
     #[must_use]
     pub fn label(&self) -> &'static str {

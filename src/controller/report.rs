@@ -1,5 +1,6 @@
 //! Writes down how a pass ended: the status first, then what may fail without harm.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -11,22 +12,28 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::Context;
+use super::act::Acted;
 use super::decide::{Decision, Observation};
+use super::index::ObjectName;
 use super::observe::{ObserveError, read_resource};
-use super::outcome::{Failure, Outcome};
+use super::outcome::{Accepted, Outcome};
 use super::status::{self, Times};
 use crate::api::{
-    ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus, ReadyReason,
+    ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus, ReadyReason, Trigger,
 };
+use crate::metrics::resets::{self, ResetResult};
 
 /// How long one write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a write is tried again: a conflict or two, and a little more.
-const RETRIES: usize = 3;
+pub(super) const RETRIES: usize = 3;
 
 /// What may have changed the database is tried for some six minutes, longer than an API server takes to restart.
 const RETRIES_OF_A_RESET: usize = 40;
+
+/// How long `/readyz` tells of a denied write. A pass that ends with one comes again within a minute, and then says it again.
+const DENIAL_LASTS: Duration = Duration::from_secs(2 * 60);
 
 /// Why the status was not written.
 #[derive(Debug, Error)]
@@ -34,8 +41,11 @@ pub enum ReportError {
     /// The object changed since it was read. Read it again, and apply the outcome to that.
     #[error("the DatabaseAccountPassword changed while its status was written")]
     Conflict,
-    /// Another process has reset the account meanwhile, so that what this pass found is out of date.
-    #[error("the account was reset by another process meanwhile")]
+    /// The object is gone.
+    #[error("the DatabaseAccountPassword was deleted while its status was written")]
+    Gone,
+    /// Another process has tried to reset the account meanwhile, so that what this pass found is out of date.
+    #[error("another process has tried to reset the account meanwhile")]
     Overtaken,
     /// It could not be read again after a conflict.
     #[error(transparent)]
@@ -55,12 +65,12 @@ pub enum ReportError {
 ///
 /// # Errors
 /// When the status could not be written.
-pub async fn report(
-    context: &Context,
-    observation: &Observation,
-    outcome: &Outcome,
-    times: Times,
-) -> Result<(), ReportError> {
+pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<(), ReportError> {
+    let Acted {
+        observation,
+        outcome,
+        latest,
+    } = acted;
     if matches!(outcome, Outcome::Abandoned) {
         return Ok(());
     }
@@ -70,15 +80,27 @@ pub async fn report(
         _ => RETRIES,
     };
     let before = ready_reason(observation.resource.status.as_ref());
-    let written = write(context, observation, outcome, times, retries);
-    let written = if retries == RETRIES {
+    let written = write(context, latest, retries, |status| {
+        if is_as(status, latest) {
+            return Ok(status::after(status, observation, outcome, times));
+        }
+        // Which of the two came last at RDS, or will, nobody knows.
+        let overlapped = match outcome {
+            Outcome::Accepted(accepted) => Outcome::Overlapped(Some(accepted.clone())),
+            Outcome::Failed(failure) if failure.outcome_unknown => Outcome::Overlapped(None),
+            _ => return Err(ReportError::Overtaken),
+        };
+        Ok(status::after(status, observation, &overlapped, times))
+    });
+    let has_sent = !Arc::ptr_eq(latest, &observation.resource);
+    let written = if has_sent || retries == RETRIES_OF_A_RESET {
+        written.await
+    } else {
         tokio::select! {
             written = written => written,
             // Whoever comes next finds the same.
             () = context.stop.cancelled() => return Ok(()),
         }
-    } else {
-        written.await
     };
     if let Outcome::Accepted(accepted) = outcome {
         match &written {
@@ -87,7 +109,7 @@ pub async fn report(
         }
     }
     let written = written?;
-    count(context, outcome);
+    count(context, observation, outcome);
     log(observation, outcome);
     let after = ready_reason(written.status.as_ref());
     if let Some(event) = event(outcome, before.as_deref() != after.as_deref(), &written) {
@@ -100,41 +122,98 @@ pub async fn report(
     Ok(())
 }
 
-/// Says in the status that a reset waits for its turn. Best effort: the pass goes on either way.
-pub async fn announce(context: &Context, observation: &Observation) {
+/// Says in the status that a reset waits for its turn, or for its answer. Best effort: the pass goes on either way.
+pub async fn announce(
+    context: &Context,
+    observation: &Observation,
+    latest: &DatabaseAccountPassword,
+) {
     let now = Timestamp::now();
     let times = Times { now, next: now };
-    if let Err(error) = write(context, observation, &Outcome::Queued, times, 1).await {
+    let written = write(context, latest, 1, |status| {
+        if is_as(status, latest) {
+            Ok(status::after(status, observation, &Outcome::Queued, times))
+        } else {
+            Err(ReportError::Overtaken)
+        }
+    });
+    if let Err(error) = written.await {
         warn!(resource = %name(&observation.resource), %error, "the wait could not be written to the status");
     }
 }
 
-/// The first wait is short, since a conflict is over at once; the longest still tries six times a minute.
-async fn write(
+/// Whether the last try and the last reset in this status are those of `resource`, so that nobody else has tried since.
+pub(super) fn is_as(
+    status: &DatabaseAccountPasswordStatus,
+    resource: &DatabaseAccountPassword,
+) -> bool {
+    match &resource.status {
+        Some(other) => have_the_same_tries(status, other),
+        None => have_the_same_tries(status, &DatabaseAccountPasswordStatus::default()),
+    }
+}
+
+fn have_the_same_tries(
+    one: &DatabaseAccountPasswordStatus,
+    other: &DatabaseAccountPasswordStatus,
+) -> bool {
+    one.last_reset == other.last_reset && one.last_attempt == other.last_attempt
+}
+
+/// Changes the status, if that makes a difference: on top of `latest`, and where that is not the latest any more, on top of
+/// what is. Returns the resource as it is then; as it was, where it is gone, since there is nothing left to tell it to.
+///
+/// The first wait between two tries is short, since a conflict is over at once; the longest still tries six times a minute.
+///
+/// # Errors
+/// When it could not be written, or `change` fails.
+pub(super) async fn write(
     context: &Context,
-    observation: &Observation,
-    outcome: &Outcome,
-    times: Times,
+    latest: &DatabaseAccountPassword,
     retries: usize,
+    change: impl Fn(
+        &DatabaseAccountPasswordStatus,
+    ) -> Result<DatabaseAccountPasswordStatus, ReportError>,
 ) -> Result<DatabaseAccountPassword, ReportError> {
-    let current =
-        std::sync::Mutex::new(Some(DatabaseAccountPassword::clone(&observation.resource)));
-    let take = || {
-        current
-            .lock()
+    // What was sent by the try before, whose answer may have been lost.
+    let sent: Mutex<Option<DatabaseAccountPasswordStatus>> = Mutex::default();
+    let lock = || {
+        sent.lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take()
     };
     let attempt = || async {
-        let base = match take() {
-            Some(observed) => observed,
-            None => match read_resource(context, &observation.resource).await? {
-                Some(fresh) => fresh,
-                // Deleted, or another one of the same name: there is nothing left to tell it to.
-                None => return Ok(DatabaseAccountPassword::clone(&observation.resource)),
+        let earlier = lock().take();
+        let base = match &earlier {
+            None => latest.clone(),
+            Some(_) => match read_resource(context, latest).await {
+                Ok(Some(fresh)) => fresh,
+                // Deleted, or another one of the same name.
+                Ok(None) => return Ok(latest.clone()),
+                Err(error) => {
+                    *lock() = earlier;
+                    return Err(error.into());
+                }
             },
         };
-        put(context, base, observation, outcome, times).await
+        let old = base.status.clone().unwrap_or_default();
+        if earlier
+            .is_some_and(|earlier| have_the_same_tries(&old, &earlier) && !is_as(&earlier, latest))
+        {
+            return Ok(base);
+        }
+        let new = change(&old)?;
+        if base.status.is_some() && new == old {
+            return Ok(base);
+        }
+        *lock() = Some(new.clone());
+        let resource = DatabaseAccountPassword {
+            status: Some(new),
+            ..base
+        };
+        match replace(context, &resource).await {
+            Err(ReportError::Gone) => Ok(resource),
+            written => written,
+        }
     };
     attempt
         .retry(
@@ -150,37 +229,18 @@ async fn write(
 
 /// One PUT with the uid and `resourceVersion` that were read. Server-side apply and merge patches take no uid on `/status`, and
 /// would write an old object's success onto a new one of the same name.
-async fn put(
+///
+/// # Errors
+/// When the resource is another version by now, or the status could not be written, or nobody knows whether it was.
+pub(super) async fn replace(
     context: &Context,
-    base: DatabaseAccountPassword,
-    observation: &Observation,
-    outcome: &Outcome,
-    times: Times,
+    resource: &DatabaseAccountPassword,
 ) -> Result<DatabaseAccountPassword, ReportError> {
-    let old = base.status.clone().unwrap_or_default();
-    let new = match outcome {
-        outcome if !was_reset_meanwhile(&old, observation, outcome) => {
-            status::after(&old, observation, outcome, times)
-        }
-        Outcome::Accepted(accepted) => {
-            let overlapped = Outcome::Overlapped(accepted.clone());
-            status::after(&old, observation, &overlapped, times)
-        }
-        _ => return Err(ReportError::Overtaken),
-    };
-    if base.status.is_some() && new == old {
-        return Ok(base);
-    }
-    let resource = DatabaseAccountPassword {
-        status: Some(new),
-        ..base
-    };
-    let api = Api::<DatabaseAccountPassword>::namespaced(
-        context.client.clone(),
-        &resource.namespace().unwrap_or_default(),
-    );
+    let namespace = resource.namespace().unwrap_or_default();
+    let part = format!("status of DatabaseAccountPasswords in namespace {namespace}");
+    let api = Api::<DatabaseAccountPassword>::namespaced(context.client.clone(), &namespace);
     let (name, params) = (resource.name_any(), PostParams::default());
-    let written = api.replace_status(&name, &params, &resource);
+    let written = api.replace_status(&name, &params, resource);
     let written = {
         let _write = context.writes.acquire().await;
         tokio::time::timeout(WRITE_TIMEOUT, written).await
@@ -188,39 +248,26 @@ async fn put(
     match written {
         Ok(Ok(written)) => {
             context.written.remember(&written);
+            context.health.clear_obstacle(&part);
             Ok(written)
         }
-        Ok(Err(kube::Error::Api(status))) => match status.code {
-            404 => Ok(resource),
-            409 => Err(ReportError::Conflict),
-            code if code == 429 || code >= 500 => Err(ReportError::Unreachable),
-            code => Err(ReportError::Refused(code)),
-        },
+        Ok(Err(kube::Error::Api(status))) => Err(match status.code {
+            404 => ReportError::Gone,
+            409 => ReportError::Conflict,
+            code if code == 429 || code >= 500 => ReportError::Unreachable,
+            code => {
+                if code == 403 && context.health.is_leader() {
+                    let obstacle = "the operator's ServiceAccount may not update it, so no password is reset: kubectl apply -f deploy/rbac.yaml";
+                    let lasts = Some(DENIAL_LASTS);
+                    if context.health.set_obstacle(&part, obstacle, lasts) {
+                        warn!(part, obstacle, "not writing");
+                    }
+                }
+                ReportError::Refused(code)
+            }
+        }),
         Ok(Err(_)) | Err(_) => Err(ReportError::Unreachable),
     }
-}
-
-/// Whether another process has reset the account since it was observed: `lastReset` is neither the one that was observed nor,
-/// where the answer to an earlier write of this very outcome was lost, the one that is being written.
-fn was_reset_meanwhile(
-    status: &DatabaseAccountPasswordStatus,
-    observation: &Observation,
-    outcome: &Outcome,
-) -> bool {
-    let observed = observation
-        .resource
-        .status
-        .as_ref()
-        .and_then(|status| status.last_reset.as_ref());
-    let last_reset = status.last_reset.as_ref();
-    let is_own = match outcome {
-        Outcome::Accepted(accepted) => last_reset.is_some_and(|reset| {
-            // Without a fingerprint it is this one, written as one that overlapped, and stays so.
-            reset.request_id == accepted.request_id.as_str() && reset.fingerprint.is_some()
-        }),
-        _ => false,
-    };
-    last_reset != observed && !is_own
 }
 
 fn ready_reason(status: Option<&DatabaseAccountPasswordStatus>) -> Option<String> {
@@ -277,14 +324,53 @@ fn event(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) -
     })
 }
 
-fn count(context: &Context, outcome: &Outcome) {
-    context.metrics.pass(outcome.label());
+/// Measures how soon a changed value was applied: RDS has just accepted it.
+pub fn measure_accepted(context: &Context, observation: &Observation, trigger: Trigger) {
+    let name = ObjectName::of(&observation.resource.metadata);
+    if let Some(since) = context.changes.applied(&name)
+        // Only then there was another value before: everything else is not about a change of the Secret.
+        && trigger == Trigger::SecretChanged
+    {
+        context
+            .metrics
+            .resets
+            .secret_change_applied(since.elapsed());
+    }
+}
+
+fn count(context: &Context, observation: &Observation, outcome: &Outcome) {
+    let metrics = &context.metrics;
+    metrics.pass(outcome.label());
     match outcome {
-        Outcome::Accepted(_) => context.metrics.reset("Reset"),
-        Outcome::Failed(Failure { reason, .. }) => {
-            context.metrics.reset(reason.as_str());
+        Outcome::Accepted(Accepted { trigger, .. }) => {
+            let trigger = trigger.as_str();
+            metrics
+                .resets
+                .finished(trigger, ResetResult::Success, resets::SUCCEEDED);
         }
-        _ => {}
+        Outcome::Failed(failure) => {
+            let result = if failure.outcome_unknown {
+                ResetResult::Unknown
+            } else {
+                ResetResult::Failure
+            };
+            let trigger = failure.trigger.as_str();
+            metrics
+                .resets
+                .finished(trigger, result, failure.reason.as_str());
+        }
+        // Nothing has to be applied, or nothing can be.
+        Outcome::Looked(_)
+        | Outcome::Settled(
+            Decision::InSync { .. } | Decision::Hold(_) | Decision::Conflict | Decision::Suspended,
+        ) => {
+            let name = ObjectName::of(&observation.resource.metadata);
+            context.changes.dismissed(&name);
+        }
+        Outcome::Settled(Decision::Wait { .. } | Decision::LookAtAccount | Decision::Reset(_))
+        | Outcome::Overlapped(_)
+        | Outcome::Queued
+        | Outcome::Abandoned => {}
     }
 }
 
@@ -316,7 +402,7 @@ fn log(observation: &Observation, outcome: &Outcome) {
     }
 }
 
-fn name(resource: &DatabaseAccountPassword) -> String {
+pub(super) fn name(resource: &DatabaseAccountPassword) -> String {
     format!(
         "{}/{}",
         resource.namespace().unwrap_or_default(),

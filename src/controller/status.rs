@@ -9,11 +9,13 @@ use k8s_controller::conditions::ConditionStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::decide::{Decision, Observation, SecretObservation, SecretProblem, is_reset_due};
+use super::decide::{
+    Decision, Observation, SecretObservation, SecretProblem, SecretValue, is_reset_due,
+};
 use super::outcome::Outcome;
-use crate::api::{ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus};
+use crate::api::{Attempt, ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus};
 use conditions::{States, set_conditions};
-use record::record;
+use record::{attempt, record};
 
 pub use conditions::{find, is_stalled, ready_reason};
 
@@ -50,6 +52,40 @@ pub fn after(
     );
     status.pending_since = pending_since(base, observation, outcome, times.now);
     status
+}
+
+/// The status right before `value` is sent: what was observed, with the try as one whose answer was lost, which it is for
+/// whoever finds it after a crash. The conditions stay: they speak of the value before until there is an answer, so that an
+/// ordinary rotation takes no resource out of `Ready`, and whoever finds this does not believe them.
+#[must_use]
+pub fn intending(
+    observation: &Observation,
+    value: &SecretValue,
+    times: Times,
+) -> DatabaseAccountPasswordStatus {
+    let observed = observation.resource.status.clone().unwrap_or_default();
+    let failures = failures(observation).saturating_add(1);
+    DatabaseAccountPasswordStatus {
+        last_attempt: Some(Attempt {
+            outcome_unknown: true,
+            ..attempt(observation, value, failures, None, times)
+        }),
+        pending_since: (observed.pending_since.clone()).or_else(|| Some(seconds(times.now))),
+        ..observed
+    }
+}
+
+/// The status after an intent that was not carried out: the last attempt is the one before it again.
+#[must_use]
+pub fn without_intent(
+    base: &DatabaseAccountPasswordStatus,
+    observation: &Observation,
+) -> DatabaseAccountPasswordStatus {
+    let observed = observation.resource.status.as_ref();
+    DatabaseAccountPasswordStatus {
+        last_attempt: observed.and_then(|status| status.last_attempt.clone()),
+        ..base.clone()
+    }
 }
 
 /// How many tries in a row have failed for this value, spec and request.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
@@ -16,15 +16,17 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Resource, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use tracing::{info, warn};
 
 use super::Context;
+use super::heard::telling;
 use super::index::{Concerned, Facts, ObjectName};
 use super::wakes::Wakes;
 use super::watched::Watched;
 use crate::api::REQUESTED_AT_ANNOTATION;
 use crate::health::Health;
+use crate::metrics::fleet;
 
 /// Seconds until a watch is opened anew. Below the four minutes after which load balancers drop idle connections silently
 /// (Azure's default), since a dropped watch is only noticed at this time.
@@ -40,8 +42,14 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(800), Duration::fro
 /// How long a try to open a watch may take to fail.
 const TRY: Duration = Duration::from_secs(2);
 
+/// What is watched, as `/readyz` and the log call it.
 const RESOURCES: &str = "DatabaseAccountPasswords";
 const SECRETS: &str = "Secrets";
+
+/// The kinds that are watched, as metrics name the watches.
+pub const WATCHED_KINDS: [&str; 2] = [RESOURCE_KIND, SECRET_KIND];
+const RESOURCE_KIND: &str = "DatabaseAccountPassword";
+const SECRET_KIND: &str = "Secret";
 
 /// One watched namespace, or all of them, with the names that its controller has to look at.
 #[derive(Clone)]
@@ -105,7 +113,10 @@ pub fn watch_resources(
     context.index().await_list(scope.namespace.as_deref());
     let (reader, writer) = reflector::store::<Watched>();
     let namespace = scope.namespace.clone();
-    let events = watcher(api::<Watched>(&context, scope), config())
+    let (metrics, store) = (context.metrics.clone(), reader.clone());
+    metrics.fleet.add(move || resources(&store));
+    let client = telling(&context.client, metrics.watches.begin(RESOURCE_KIND));
+    let events = watcher(api::<Watched>(client, scope), config())
         .default_backoff()
         .modify(|watched| trim(watched.meta_mut()))
         .reflect(writer);
@@ -114,7 +125,9 @@ pub fn watch_resources(
     let watch = async move {
         let mut events = pin!(events);
         let mut failures = 0;
-        while let Some(event) = next(&context, RESOURCES, &part, &mut events, &mut failures).await {
+        while let Some(event) =
+            next(&context, RESOURCE_KIND, &part, &mut events, &mut failures).await
+        {
             let concerned = match event {
                 Event::Init | Event::InitApply(_) => continue,
                 Event::InitDone => {
@@ -130,12 +143,6 @@ pub fn watch_resources(
                 }
                 Event::Delete(watched) => context.index().delete(&ObjectName::of(watched.meta())),
             };
-            {
-                let index = context.index();
-                let undecodable = index.undecodable().iter();
-                let undecodable = undecodable.map(|name| (&*name.namespace, &*name.name));
-                context.metrics.set_resources(index.len(), undecodable);
-            }
             scopes.wake(concerned);
         }
     };
@@ -145,7 +152,8 @@ pub fn watch_resources(
 /// Watches the metadata of the Secrets of a scope for ever. Nothing of them is kept but the version of those that are read.
 pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) {
     let part = part(SECRETS, &scope);
-    let events = watcher(api::<PartialObjectMeta<Secret>>(&context, &scope), config())
+    let client = telling(&context.client, context.metrics.watches.begin(SECRET_KIND));
+    let events = watcher(api::<PartialObjectMeta<Secret>>(client, &scope), config())
         .default_backoff()
         // `kubectl apply` keeps a copy of the whole Secret in an annotation.
         .modify(|secret| {
@@ -154,8 +162,9 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
         });
     let mut events = pin!(events);
     let mut listed = HashSet::new();
+    let mut has_listed = false;
     let mut failures = 0;
-    while let Some(event) = next(&context, SECRETS, &part, &mut events, &mut failures).await {
+    while let Some(event) = next(&context, SECRET_KIND, &part, &mut events, &mut failures).await {
         let concerned = match event {
             Event::Init => {
                 listed.clear();
@@ -167,13 +176,22 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
                 if context.index().is_read(&name) {
                     listed.insert(name);
                 }
+                // The first list brings everything, changed or not.
+                if has_listed {
+                    tell_of_changes(&context, &concerned);
+                }
                 concerned
             }
-            Event::Apply(secret) => seen(&context, &ObjectName::of(&secret.metadata), &secret),
+            Event::Apply(secret) => {
+                let concerned = seen(&context, &ObjectName::of(&secret.metadata), &secret);
+                tell_of_changes(&context, &concerned);
+                concerned
+            }
             Event::Delete(secret) => context
                 .index()
                 .secret_gone(&ObjectName::of(&secret.metadata)),
             Event::InitDone => {
+                has_listed = true;
                 let listed = std::mem::take(&mut listed);
                 context
                     .index()
@@ -182,6 +200,26 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
         };
         scopes.wake(concerned);
     }
+}
+
+fn tell_of_changes(context: &Context, concerned: &Concerned) {
+    let now = Instant::now();
+    for resource in concerned {
+        context.changes.told(resource, now);
+    }
+}
+
+/// The resources that the watch has brought, for their metrics.
+fn resources(store: &Store<Watched>) -> Vec<fleet::Resource> {
+    let state = store.state();
+    let resource = |watched: &Arc<Watched>| match &**watched {
+        Watched::Decoded(resource) => fleet::Resource::Decoded(resource.clone()),
+        Watched::Undecodable(resource) => {
+            let ObjectName { namespace, name } = ObjectName::of(&resource.metadata);
+            fleet::Resource::Undecodable { namespace, name }
+        }
+    };
+    state.iter().map(resource).collect()
 }
 
 fn seen(context: &Context, name: &ObjectName, secret: &PartialObjectMeta<Secret>) -> Concerned {
@@ -211,7 +249,7 @@ async fn next<K>(
                 return Some(event);
             }
             Err(error) => {
-                context.metrics.watch_error(watch);
+                context.metrics.watches.failed(watch);
                 *failures = failures.saturating_add(1);
                 if let Some((obstacle, lasts)) = obstacle(&error, *failures)
                     && context.health.set_obstacle(part, &obstacle, lasts)
@@ -280,13 +318,13 @@ impl Scopes {
     }
 }
 
-fn api<K>(context: &Context, scope: &Scope) -> Api<K>
+fn api<K>(client: Client, scope: &Scope) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
 {
     match &scope.namespace {
-        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
-        None => Api::all(context.client.clone()),
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
     }
 }
 

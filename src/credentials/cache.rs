@@ -15,7 +15,7 @@ use tokio::sync::{self, OwnedMutexGuard};
 use tracing::warn;
 
 use self::state::{Look, State};
-use super::error::CredentialsError;
+use super::error::{CredentialsError, SourceName};
 use super::issued::IssuedCredentials;
 use crate::rds::credentials::Credentials;
 
@@ -26,12 +26,40 @@ const MOST_IDENTITIES: u64 = 10_000;
 /// nothing is fetched again that could have been kept.
 const IDLE_IS_KEPT: Duration = Duration::from_secs(3600);
 
+/// How a fetch ended.
+#[derive(Debug, Clone)]
+pub struct Refresh {
+    /// Where the credentials come from, or should have come from.
+    pub source: SourceName,
+    /// When they expire, `None` for those without an end that is known; or why there are none.
+    pub result: Result<Option<Timestamp>, CredentialsError>,
+}
+
+impl Refresh {
+    fn of(fetched: &Result<IssuedCredentials, CredentialsError>) -> Self {
+        Self {
+            source: match fetched {
+                Ok(issued) => issued.origin,
+                Err(error) => error.origin(),
+            },
+            result: match fetched {
+                Ok(issued) => Ok(issued.expiration),
+                Err(error) => Err(error.clone()),
+            },
+        }
+    }
+}
+
+/// Is told whose fetch has ended, and how.
+type Observer<K> = Box<dyn Fn(&K, &Refresh) + Send + Sync>;
+
 /// Credentials by identity. `K` names one.
 pub struct Cache<K> {
     entries: moka::sync::Cache<K, Arc<Entry>>,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     /// In [0, 1).
     jitter: Box<dyn Fn() -> f64 + Send + Sync>,
+    observer: Observer<K>,
 }
 
 #[derive(Default)]
@@ -72,6 +100,16 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Cache<K> {
                 .build(),
             now: Box::new(now),
             jitter: Box::new(jitter),
+            observer: Box::new(|_, _| {}),
+        }
+    }
+
+    /// Tells `observer` of each fetch that has ended.
+    #[must_use]
+    pub fn observed_by(self, observer: impl Fn(&K, &Refresh) + Send + Sync + 'static) -> Self {
+        Self {
+            observer: Box::new(observer),
+            ..self
         }
     }
 
@@ -95,8 +133,8 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Cache<K> {
             Look::Good(credentials) => return Ok(credentials),
             Look::Due(credentials) => {
                 if let Ok(turn) = entry.turn.clone().try_lock_owned() {
-                    let (cache, fetch) = (self.clone(), fetch());
-                    tokio::spawn(async move { cache.renew(&entry, turn, fetch).await });
+                    let (cache, key, fetch) = (self.clone(), key.clone(), fetch());
+                    tokio::spawn(async move { cache.renew(&key, &entry, turn, fetch).await });
                 }
                 return Ok(credentials);
             }
@@ -111,7 +149,7 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Cache<K> {
             Look::Failed(error) => Err(error),
             Look::Nothing => {
                 let fetched = fetch().await;
-                self.settle(&entry, fetched)
+                self.settle(key, &entry, fetched)
             }
         }
     }
@@ -136,22 +174,31 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Cache<K> {
 
     async fn renew(
         &self,
+        key: &K,
         entry: &Entry,
         _turn: OwnedMutexGuard<()>,
         fetch: impl Future<Output = Result<IssuedCredentials, CredentialsError>>,
     ) {
-        if let Err(error) = self.settle(entry, fetch.await) {
+        if let Err(error) = self.settle(key, entry, fetch.await) {
             warn!(%error, "credentials could not be renewed; those at hand are used until they expire");
         }
     }
 
     fn settle(
         &self,
+        key: &K,
         entry: &Entry,
         fetched: Result<IssuedCredentials, CredentialsError>,
     ) -> Result<Arc<Credentials>, CredentialsError> {
         let (now, jitter) = ((self.now)(), (self.jitter)());
-        entry.state().settle(fetched, now, jitter)
+        let mut refresh = Refresh::of(&fetched);
+        let settled = entry.state().settle(fetched, now, jitter);
+        if let Err(error) = &settled {
+            // What was issued may have expired already.
+            refresh.result = Err(error.clone());
+        }
+        (self.observer)(key, &refresh);
+        settled
     }
 }
 

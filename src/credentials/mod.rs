@@ -26,7 +26,7 @@ pub mod sts;
 mod text;
 mod uri;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 pub use chain::SourceNameError;
 pub use error::{CredentialsError, Kind, SourceName};
@@ -37,7 +37,7 @@ pub use settings::{MetadataEndpoint, MetadataEndpointError, Settings};
 use http::Http;
 use obtain::Means;
 use settings::StsRegion;
-use sts::StsClient;
+use sts::{CallObserver, StsClient};
 
 use crate::rds::client::ClientError;
 use crate::rds::endpoint::Endpoint;
@@ -62,10 +62,19 @@ impl OperatorCredentials {
         Ok(Self {
             host,
             settings,
-            sts: StsClient::with(http.clone()),
+            sts: StsClient::with(http.clone(), Arc::new(|_, _, _| {})),
             http,
             source: OnceLock::new(),
         })
+    }
+
+    /// Tells `observer` of each call of STS that has ended.
+    #[must_use]
+    pub fn observed_by(self, observer: CallObserver) -> Self {
+        Self {
+            sts: StsClient::with(self.http.clone(), observer),
+            ..self
+        }
     }
 
     /// The source. While none is configured, each call looks again, since a file may be written after the start.

@@ -53,6 +53,23 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::InstanceNotRunning,
+        Self::InstanceLocked,
+        Self::InstanceNotFound,
+        Self::AccountNotFound,
+        Self::AccountNotAvailable,
+        Self::AccountNotSupported,
+        Self::AccessDenied,
+        Self::CredentialsUnavailable,
+        Self::Throttled,
+        Self::RdsUnavailable,
+        Self::ClockSkew,
+        Self::Rejected,
+        Self::PasswordInvalid,
+    ];
+
     /// The name, as in a condition.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -94,7 +111,7 @@ impl Pattern {
         }
     }
 
-    fn matches(self, code: &str) -> bool {
+    pub(crate) fn matches(self, code: &str) -> bool {
         match self {
             Exact(text) => code == text,
             Prefix(text) => code.starts_with(text.trim_end_matches('*')),
@@ -504,6 +521,18 @@ mod tests {
             }
         }
         assert_eq!(metric_labels().count(), seen.len() + 1);
+    }
+
+    #[test]
+    fn every_reason_is_listed_once() {
+        let listed: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(listed.len(), Reason::ALL.len());
+        for entry in TABLE
+            .iter()
+            .chain([&UNKNOWN_REFUSAL, &UNKNOWN_SERVER_FAULT])
+        {
+            assert!(Reason::ALL.contains(&entry.reason), "{:?}", entry.reason);
+        }
     }
 
     #[test]

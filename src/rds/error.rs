@@ -68,7 +68,7 @@ impl Transport {
         }
     }
 
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::Tls => "tls",

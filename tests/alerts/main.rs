@@ -90,6 +90,19 @@ fn queries() -> Result<Vec<(String, String)>> {
     Ok(queries)
 }
 
+/// Every expression of the runbooks: the lines of their blocks `promql`.
+fn runbook_queries() -> Result<Vec<(String, String)>> {
+    let operations = read(OPERATIONS)?;
+    let blocks = operations.split("```promql\n").skip(1);
+    let blocks = blocks.filter_map(|rest| rest.split("```").next());
+    let queries: Vec<_> = blocks
+        .flat_map(str::lines)
+        .map(|line| (format!("{OPERATIONS}: {line}"), line.to_owned()))
+        .collect();
+    ensure!(!queries.is_empty(), "no queries in {OPERATIONS}");
+    Ok(queries)
+}
+
 /// What begins with a letter or `_`, from the beginning of `text` on.
 fn word(text: &str) -> &str {
     let end = text.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
@@ -221,6 +234,8 @@ fn whoever_is_woken_is_told_what_to_do() -> Result<()> {
             operations.matches(&heading).count() == 1,
             "{OPERATIONS} has to have one section {name}"
         );
+        let row = format!("| [{name}](#{}) | {severity} |", name.to_lowercase());
+        ensure!(operations.contains(&row), "no row {row}");
     }
     Ok(())
 }
@@ -239,9 +254,17 @@ fn what_is_asked_for_is_exported() -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     let mut unknown = BTreeSet::new();
-    for (place, expression) in alerts.into_iter().chain(queries()?) {
+    let expressions = alerts
+        .into_iter()
+        .chain(queries()?)
+        .chain(runbook_queries()?);
+    for (place, expression) in expressions {
         let selectors = selectors(&expression);
-        ensure!(!selectors.is_empty(), "{place} asks for nothing");
+        let of_prometheus = expression.starts_with("up{");
+        ensure!(
+            of_prometheus || !selectors.is_empty(),
+            "{place} asks for nothing"
+        );
         for (metric, labels) in selectors {
             // What a histogram has series of.
             let family = ["_bucket", "_count", "_sum"]
@@ -298,16 +321,16 @@ fn the_reasons_are_those_of_the_operator() -> Result<()> {
 
 /// As recording rules, since that is what promtool checks.
 #[test]
-fn the_dashboard_asks_in_promql() -> Result<()> {
-    let rules: Vec<Value> = queries()?
-        .into_iter()
+fn dashboard_and_runbooks_ask_in_promql() -> Result<()> {
+    let queries = queries()?.into_iter().chain(runbook_queries()?);
+    let rules: Vec<Value> = queries
         .enumerate()
-        .map(|(number, (title, expression))| {
+        .map(|(number, (place, expression))| {
             serde_json::json!({
-                "record": format!("panel:query:{number}"),
+                "record": format!("query:of:{number}"),
                 // What Grafana puts in.
                 "expr": expression.replace("$__rate_interval", "5m"),
-                "labels": { "title": title },
+                "labels": { "place": place },
             })
         })
         .collect();

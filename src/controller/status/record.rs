@@ -30,8 +30,10 @@ pub(super) fn record(
     };
     match outcome {
         Outcome::Overlapped(accepted) => {
-            record_reset(status, observation, value, accepted);
-            status.last_attempt = None;
+            if let Some(accepted) = accepted {
+                record_reset(status, observation, value, accepted);
+                status.last_attempt = None;
+            }
             if let Some(reset) = &mut status.last_reset {
                 reset.fingerprint = None;
             }
@@ -106,7 +108,7 @@ fn record_reset(
     );
 }
 
-fn attempt(
+pub(super) fn attempt(
     observation: &Observation,
     value: &SecretValue,
     failures: u32,

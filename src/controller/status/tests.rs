@@ -25,6 +25,8 @@ enum Answer {
     Account(Account),
     /// The reset is accepted, and another process' came at the same time.
     Overlapped,
+    /// The answer is lost, the reset took effect, or did not, and another process' came at the same time.
+    OverlappedAndLost(bool),
     /// The reset fails for this reason; the instance was seen to be running, or not.
     Fails(Class, Reason, bool),
     /// The answer is lost, and the reset took effect, or did not.
@@ -88,7 +90,7 @@ impl Life {
         let takes_effect = match answer {
             Answer::Account(_) | Answer::Overlapped => true,
             Answer::Fails(..) => false,
-            Answer::Lost(took_effect) => took_effect,
+            Answer::Lost(took_effect) | Answer::OverlappedAndLost(took_effect) => took_effect,
         };
         if takes_effect {
             let value = self.world.secret.unwrap();
@@ -97,8 +99,9 @@ impl Life {
         match answer {
             Answer::Account(account) => Outcome::Accepted(accepted(self.now, trigger, account)),
             Answer::Overlapped => {
-                Outcome::Overlapped(accepted(self.now, trigger, Account::Available))
+                Outcome::Overlapped(Some(accepted(self.now, trigger, Account::Available)))
             }
+            Answer::OverlappedAndLost(_) => Outcome::Overlapped(None),
             Answer::Fails(class, reason, instance_was_running) => Outcome::Failed(Failure {
                 instance_was_running,
                 ..failure(trigger, class, reason)
@@ -118,8 +121,37 @@ impl Life {
         let decision = decide(&observation, self.now);
         let outcome = self.outcome_of(decision, answer);
         let before = self.status().clone();
+        let is_sent = !matches!(answer, Answer::Fails(_, _, false));
+        if is_sent && matches!(decision, Decision::Reset(_)) {
+            self.intend(&observation);
+        }
         self.tell(&observation, &outcome);
         (decision, before)
+    }
+
+    fn intend(&mut self, observation: &Observation) {
+        let value = match &observation.secret {
+            SecretObservation::Usable(value) => Some(value),
+            SecretObservation::Unusable(_) => None,
+        };
+        let value = value.unwrap();
+        let times = Times {
+            now: self.now,
+            next: self.now + Duration::from_millis(500),
+        };
+        self.world.resource.status = Some(intending(observation, value, times));
+    }
+
+    /// A pass that ends with the process, after the value was sent and took effect, or before.
+    fn killed(&mut self, took_effect: bool) {
+        let observation = self.world.observe();
+        if let Decision::Reset(_) = decide(&observation, self.now) {
+            self.intend(&observation);
+            if took_effect {
+                let value = self.world.secret.unwrap();
+                self.passwords.insert(self.world.target(), value);
+            }
+        }
     }
 
     fn tell(&mut self, observation: &Observation, outcome: &Outcome) {
@@ -783,6 +815,84 @@ fn two_overlapping_resets_are_followed_by_a_third() {
     assert_eq!(life.ready(), ("True", "InSync"));
 }
 
+/// What is about to be sent is written down, and the conditions speak of what was before until there is an answer.
+#[test]
+fn an_intent_is_recorded_and_taken_back() {
+    let mut life = Life::in_sync().after(100);
+    life.world.rotate(OTHER_PASSWORD);
+    life.world.request("now");
+    let observation = life.world.observe();
+    let before = life.status().clone();
+    life.killed(false);
+    let status = life.status();
+    let attempt = status.last_attempt.as_ref().unwrap();
+    assert!(attempt.outcome_unknown);
+    assert_eq!((attempt.time.0, attempt.next_time.0), (at(100), at(101)));
+    assert_eq!(attempt.failures, 1);
+    assert_eq!(attempt.generation, Some(1));
+    assert_eq!(attempt.request.as_deref(), Some("now"));
+    assert_eq!(status.pending_since.as_ref().unwrap().0, at(100));
+    let unchanged = DatabaseAccountPasswordStatus {
+        last_attempt: None,
+        pending_since: None,
+        ..status.clone()
+    };
+    assert_eq!(unchanged, before);
+
+    let withdrawn = without_intent(status, &observation);
+    assert_eq!(withdrawn.last_attempt, None);
+    assert_eq!(withdrawn.conditions, before.conditions);
+}
+
+#[test]
+fn an_intent_that_is_found_counts_as_a_failure_and_one_that_is_answered_does_not() {
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    for failures in 1..=3 {
+        life.killed(false);
+        assert_eq!(life.failures(), Some(failures));
+        let (decision, _) = life.pass(AVAILABLE);
+        assert!(matches!(decision, Decision::Wait { .. }), "{decision:?}");
+        life.sleep(1);
+    }
+    // Answered, and refused: the doubt that the earlier ones left remains.
+    life.pass(REFUSED);
+    assert_eq!(life.failures(), Some(4));
+    let doubt = |life: &Life| life.status().last_attempt.as_ref().unwrap().outcome_unknown;
+    assert!(doubt(&life));
+
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(REFUSED);
+    assert_eq!(life.failures(), Some(1));
+    assert!(!doubt(&life), "its own intent leaves none");
+}
+
+#[rstest]
+fn a_value_that_is_turned_back_after_a_kill_is_sent(#[values(false, true)] took_effect: bool) {
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    life.killed(took_effect);
+    life.world.rotate(PASSWORD);
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::SecretChanged));
+    assert_eq!(life.ready(), ("True", "InSync"));
+    assert_eq!(life.status().last_attempt, None);
+    assert_eq!(life.pending_since(), None);
+}
+
+#[test]
+fn a_lost_answer_that_overlaps_leaves_nothing_applied() {
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(Answer::OverlappedAndLost(true));
+    assert_eq!(life.ready(), ("False", "Pending"));
+    life.world.rotate(PASSWORD);
+    life.sleep(1);
+    let (decision, _) = life.pass(AVAILABLE);
+    assert!(matches!(decision, Decision::Reset(_)), "{decision:?}");
+}
+
 #[test]
 fn after_a_lost_answer_a_value_that_is_turned_back_is_sent() {
     let mut life = Life::in_sync();
@@ -800,7 +910,14 @@ fn after_a_lost_answer_a_value_that_is_turned_back_is_sent() {
 /// Kubernetes keeps whole seconds. A finer time would differ from what is read back.
 #[rstest]
 fn times_are_kept_as_they_are_written(
-    #[values(AVAILABLE, NOT_AVAILABLE, THROTTLED, Answer::Overlapped)] answer: Answer,
+    #[values(
+        AVAILABLE,
+        NOT_AVAILABLE,
+        THROTTLED,
+        Answer::Overlapped,
+        Answer::OverlappedAndLost(true)
+    )]
+    answer: Answer,
 ) {
     let mut life = Life::new();
     life.now = Timestamp::new(at(0).as_second(), 999_999_999).unwrap();
@@ -874,6 +991,8 @@ enum Event {
     Queued,
     Sleep(i64),
     Pass(Answer),
+    /// The process is killed in the middle of a pass, and the value was sent, or not.
+    Killed(bool),
 }
 
 fn any_answer() -> impl Strategy<Value = Answer> {
@@ -887,6 +1006,7 @@ fn any_answer() -> impl Strategy<Value = Answer> {
         1 => Just(Answer::Account(Account::NotTold)),
         2 => Just(NOT_AVAILABLE),
         1 => Just(Answer::Overlapped),
+        1 => any::<bool>().prop_map(Answer::OverlappedAndLost),
         2 => any::<bool>().prop_map(Answer::Lost),
         4 => failure,
     ]
@@ -915,6 +1035,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Queued),
         4 => select(&[0, 1, 3, 40, 700]).prop_map(Event::Sleep),
         12 => any_answer().prop_map(Event::Pass),
+        2 => any::<bool>().prop_map(Event::Killed),
     ]
 }
 
@@ -977,6 +1098,7 @@ impl Life {
                 let (decision, before) = self.pass(answer);
                 self.check(decision, &before);
             }
+            Event::Killed(took_effect) => self.killed(took_effect),
         }
     }
 

@@ -213,3 +213,43 @@ async fn idle_identities_leave() {
     }
     assert!(cache.at_hand(&1).is_none());
 }
+
+/// Credentials that have expired when they come are none.
+#[tokio::test]
+async fn the_observer_is_told_how_each_fetch_ended() {
+    let issuer = Arc::new(Issuer::default());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (clock, telling) = (issuer.clone(), told.clone());
+    let cache = Cache::new(move || clock.time(), || 0.0).observed_by(move |key, refresh| {
+        let result = refresh.result.clone().map_err(|error| error.kind());
+        telling.lock().unwrap().push((*key, refresh.source, result));
+    });
+    let cache = Arc::new(cache);
+    let end = Timestamp::from_second(3600).ok();
+
+    get(&cache, &issuer).await.unwrap();
+    get(&cache, &issuer).await.unwrap();
+    cache.invalidate(&"key", "1");
+    issuer.broken.store(1, Ordering::SeqCst);
+    get(&cache, &issuer).await.unwrap_err();
+    let expired = || async {
+        Ok(IssuedCredentials {
+            origin: SourceName::Oidc,
+            expiration: Some(Timestamp::UNIX_EPOCH),
+            credentials: Credentials {
+                access_key_id: "old".to_owned(),
+                access_key_secret: SecretString::from("secret"),
+                security_token: None,
+            },
+        })
+    };
+    cache.get(&"other", expired).await.unwrap_err();
+    assert_eq!(
+        *told.lock().unwrap(),
+        [
+            ("key", SourceName::Uri, Ok(end)),
+            ("key", SourceName::Uri, Err(Kind::Transient)),
+            ("other", SourceName::Oidc, Err(Kind::Misconfigured)),
+        ]
+    );
+}

@@ -5,7 +5,8 @@
 
 mod refusal;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -24,6 +25,9 @@ use crate::rds::identifier::Secrets;
 use crate::rds::signature::{ApiRequest, SignatureMethod, Signer, encode_pairs};
 
 const API_VERSION: &str = "2015-04-01";
+
+const ASSUME_ROLE: &str = "AssumeRole";
+const ASSUME_ROLE_WITH_OIDC: &str = "AssumeRoleWithOIDC";
 
 /// For the whole answer; the official SDKs' value.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -128,15 +132,28 @@ pub fn endpoint_of(region: Option<&Region>, in_vpc: bool) -> Endpoint {
         .expect("a region fits into a URL")
 }
 
+/// Is told of each call that has ended: its action, its code (`OK` for a success, else one of [`labels`]), and how long it
+/// took.
+pub type CallObserver = Arc<dyn Fn(&'static str, &'static str, Duration) + Send + Sync>;
+
+/// Every code that a [`CallObserver`] can be told of, but for `OK`: those of STS, and one for each failure without a code.
+pub fn labels() -> impl Iterator<Item = &'static str> {
+    refusal::labels().chain(["connect", "tls", "timeout", "broken", UNREADABLE])
+}
+
+/// The code of an answer that is none of STS.
+const UNREADABLE: &str = "unreadable";
+
 /// Calls STS. A clone shares everything.
 #[derive(Clone)]
 pub struct StsClient {
     http: Http,
+    observer: CallObserver,
 }
 
 impl StsClient {
-    pub(super) fn with(http: Http) -> Self {
-        Self { http }
+    pub(super) fn with(http: Http, observer: CallObserver) -> Self {
+        Self { http, observer }
     }
 
     /// `AssumeRole`, signed with another `AccessKey`, in the name of `origin`.
@@ -158,7 +175,7 @@ impl StsClient {
         let url = endpoint.url("");
         let request = ApiRequest {
             host: url.authority(),
-            action: "AssumeRole",
+            action: ASSUME_ROLE,
             version: API_VERSION,
             parameters: &form,
         };
@@ -172,14 +189,9 @@ impl StsClient {
             key.access_key_secret.expose_secret(),
             token.map_or("", SecretString::expose_secret),
         ];
-        self.send(
-            origin,
-            endpoint,
-            &request.query,
-            request.body,
-            &Secrets(&secrets),
-        )
-        .await
+        let secrets = Secrets(&secrets);
+        let answer = self.send(origin, endpoint, &request.query, request.body, &secrets);
+        self.observed(ASSUME_ROLE, answer).await
     }
 
     /// `AssumeRoleWithOIDC`: anonymous, the token is what proves something. It names the holder to the OIDC provider
@@ -203,17 +215,31 @@ impl StsClient {
         // STS takes whole seconds in UTC.
         let timestamp = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let query = [
-            ("Action", "AssumeRoleWithOIDC"),
+            ("Action", ASSUME_ROLE_WITH_OIDC),
             ("Version", API_VERSION),
             ("Format", "JSON"),
             ("Timestamp", &timestamp),
         ];
         let secrets = [token.expose_secret()];
+        let secrets = Secrets(&secrets);
         let (query, body) = (encode_pairs(&query), encode_pairs(&form));
-        self.send(origin, endpoint, &query, body, &Secrets(&secrets))
-            .await
+        let answer = self.send(origin, endpoint, &query, body, &secrets);
+        self.observed(ASSUME_ROLE_WITH_OIDC, answer).await
     }
 
+    async fn observed(
+        &self,
+        action: &'static str,
+        answer: impl Future<Output = Result<IssuedCredentials, (&'static str, CredentialsError)>>,
+    ) -> Result<IssuedCredentials, CredentialsError> {
+        let began = Instant::now();
+        let answer = answer.await;
+        let code = answer.as_ref().err().map_or("OK", |(code, _)| code);
+        (self.observer)(action, code, began.elapsed());
+        answer.map_err(|(_, error)| error)
+    }
+
+    /// An error comes with its code for the observer.
     async fn send(
         &self,
         origin: SourceName,
@@ -221,7 +247,7 @@ impl StsClient {
         query: &str,
         body: Zeroizing<String>,
         secrets: &Secrets<'_>,
-    ) -> Result<IssuedCredentials, CredentialsError> {
+    ) -> Result<IssuedCredentials, (&'static str, CredentialsError)> {
         let request = self
             .http
             .to(endpoint)
@@ -236,9 +262,8 @@ impl StsClient {
         let answer = match exchange(request, TIMEOUT).await {
             Ok(answer) => answer,
             Err(HttpError::Transport(transport)) => {
-                return Err(CredentialsError::unreachable(
-                    origin, "STS", transport, CHECK,
-                ));
+                let error = CredentialsError::unreachable(origin, "STS", transport, CHECK);
+                return Err((transport.label(), error));
             }
             Err(HttpError::TooLong) => return Err(not_sts(origin)),
         };
@@ -260,12 +285,13 @@ impl StsClient {
     }
 }
 
-fn not_sts(origin: SourceName) -> CredentialsError {
-    CredentialsError::new(
+fn not_sts(origin: SourceName) -> (&'static str, CredentialsError) {
+    let error = CredentialsError::new(
         origin,
         Kind::Transient,
         "the answer is not one of STS, so something on the way may have answered in its place; the operator tries again; if it lasts, check --sts-endpoint and proxy",
-    )
+    );
+    (UNREADABLE, error)
 }
 
 #[derive(Deserialize)]

@@ -53,6 +53,10 @@ impl RequestBudget {
         }
     }
 
+    pub(super) fn is_closed(&self, now: Instant) -> bool {
+        self.gate().closed_until(now).is_some()
+    }
+
     /// Waits for the rate, for an open gate, and for a slot.
     ///
     /// The place in front is kept until there is a slot: else, while all slots are taken, callers would pass the rate one

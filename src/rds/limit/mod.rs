@@ -194,6 +194,14 @@ impl Limits {
             .close(Instant::now(), period.min(LONGEST_CLOSING));
     }
 
+    /// How many budgets are closed now.
+    #[must_use]
+    pub fn closed_budgets(&self) -> usize {
+        let now = Instant::now();
+        let budgets = self.budgets.iter();
+        budgets.filter(|(_, budget)| budget.is_closed(now)).count()
+    }
+
     async fn budget(&self, key: &BudgetKey) -> Arc<RequestBudget> {
         let new = async { Arc::new(RequestBudget::new(self.settings)) };
         self.budgets.get_with_by_ref(key, new).await
@@ -308,7 +316,9 @@ mod tests {
         let limits = limits(1, 1, 100);
         let used = key("a", "cn-shanghai");
         drop(limits.permit(&used).await);
+        assert_eq!(limits.closed_budgets(), 0);
         limits.close(&used, Duration::from_secs(3600)).await;
+        assert_eq!(limits.closed_budgets(), 1);
         assert!(limits.permit(&used).now_or_never().is_none());
         for other in [key("b", "cn-shanghai"), key("a", "cn-beijing")] {
             drop(limits.permit(&other).await);

@@ -371,12 +371,21 @@ impl Testbed {
         ))
     }
 
-    /// Waits until a resource is `Ready` for its current generation.
+    /// Waits until a resource is `Ready` for its current generation, and no reset is under way: during one, `Ready` speaks of the
+    /// value before.
     ///
     /// # Errors
     /// When that takes too long.
     pub async fn wait_until_ready(&self, name: &str) -> Result<DatabaseAccountPassword> {
-        self.wait_for_reason(name, "InSync").await
+        self.wait_for(name, "InSync", |resource| {
+            let status = resource.status.as_ref();
+            status.is_some_and(|status| status.last_attempt.is_none())
+                && condition(resource, "Ready").is_some_and(|ready| {
+                    ready.reason == "InSync"
+                        && ready.observed_generation == resource.metadata.generation
+                })
+        })
+        .await
     }
 
     /// Waits until a resource's `Ready` has this reason for its current generation.

@@ -77,6 +77,12 @@ impl Helm {
         })
     }
 
+    /// A directory that is removed with this, for whatever a test writes.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// `helm install`, which returns when all objects are ready. Returns what it prints: the notes among it.
     ///
     /// # Errors

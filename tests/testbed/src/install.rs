@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective,
+};
 use kube::core::{GroupVersionKind, TypeMeta};
 use kube::discovery::{Scope, pinned_kind};
 use kube::runtime::wait::{await_condition, conditions::is_crd_established};
@@ -160,6 +162,20 @@ pub async fn apply_file(client: &Client, path: &Path) -> Result<()> {
             .await
             .with_context(|| format!("{} of {}", object.name_any(), path.display()))?;
     }
+    Ok(())
+}
+
+/// Has the API server validate an object without storing it: types, rules and admission, and no field that it does not know.
+///
+/// # Errors
+/// When it refuses the object.
+pub async fn validate(client: &Client, object: &DynamicObject) -> Result<()> {
+    let mut parameters = PatchParams::apply("testbed").force();
+    parameters.dry_run = true;
+    parameters.field_validation = Some(ValidationDirective::Strict);
+    let api = api_of(client, object).await?;
+    api.patch(&object.name_any(), &parameters, &Patch::Apply(object))
+        .await?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod install;
 pub mod node;
 pub mod operator;
 mod process;
+pub mod prometheus_operator;
 pub mod promtool;
 pub mod proxy;
 pub mod search;

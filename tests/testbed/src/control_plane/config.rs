@@ -14,7 +14,7 @@ use rcgen::{
 use serde_json::{Value, json};
 
 /// What kubeadm sets, since clusters differ here only where somebody asked for it.
-const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub(super) const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// What runs where a test wants controllers: what makes pods of a Deployment and counts them, what removes what is left of
 /// deleted objects and namespaces, what fills the roles that aggregate others, and what checks the types of admission

@@ -21,6 +21,9 @@ use tokio::{
 use self::{config::Configuration, program::Program};
 use crate::process::{self, LeashedProcess};
 
+/// What kube-apiserver names as the issuer of its tokens.
+pub const TOKEN_ISSUER: &str = config::SERVICE_ACCOUNT_ISSUER;
+
 /// One start takes one to two seconds on idle cores; test runs on few cores start many at once.
 const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const READY_POLL: Duration = Duration::from_millis(50);
@@ -52,20 +55,6 @@ impl ControlPlane {
     /// When neither Go nor ready-made programs are there, when the build fails, and when it does
     /// not become ready; with the end of what it logged.
     pub async fn start() -> Result<Self> {
-        Self::start_new(false).await
-    }
-
-    /// As [`start`](Self::start), with a kube-controller-manager that runs the controllers which the chart needs. It takes
-    /// about 100 MB and a second more.
-    ///
-    /// # Errors
-    ///
-    /// As [`start`](Self::start).
-    pub async fn start_with_controllers() -> Result<Self> {
-        Self::start_new(true).await
-    }
-
-    async fn start_new(with_controllers: bool) -> Result<Self> {
         // kube picks the provider by itself only where a single one is compiled in.
         let _ = rustls::crypto::ring::default_provider().install_default();
 
@@ -80,7 +69,7 @@ impl ControlPlane {
         let mut control_plane = Self {
             processes: Vec::new(),
             program,
-            with_controllers,
+            with_controllers: false,
             configuration,
             client,
             _directory: directory,
@@ -88,6 +77,31 @@ impl ControlPlane {
         };
         control_plane.start_again().await?;
         Ok(control_plane)
+    }
+
+    /// As [`start`](Self::start), with [controllers](Self::start_controllers).
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_with_controllers() -> Result<Self> {
+        let mut control_plane = Self::start().await?;
+        control_plane.start_controllers()?;
+        Ok(control_plane)
+    }
+
+    /// Starts a kube-controller-manager with the controllers that the chart needs, here and wherever this starts again. It
+    /// takes about 100 MB and a second more. It looks once in 30 seconds for kinds that are new since.
+    ///
+    /// # Errors
+    ///
+    /// When the program is not there.
+    pub fn start_controllers(&mut self) -> Result<()> {
+        let command = self.program.controller_manager(&self.configuration)?;
+        let log = self.configuration.log();
+        self.processes.push(LeashedProcess::start(command, &log)?);
+        self.with_controllers = true;
+        Ok(())
     }
 
     /// The address of the API server, `https://127.0.0.1:<port>`.
@@ -138,6 +152,16 @@ impl ControlPlane {
         Ok(Client::try_from(config)?)
     }
 
+    /// The public keys of the tokens that the API server issues, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub async fn token_keys(&self) -> Result<String> {
+        let question = Request::get("/openid/v1/jwks").body(Vec::new())?;
+        Ok(self.client.request_text(question).await?)
+    }
+
     /// The API server's audit log: one JSON object a line for each request that was answered, a
     /// watch twice, with metadata only and without what the API server asks itself.
     #[must_use]
@@ -172,12 +196,11 @@ impl ControlPlane {
             processes.push(LeashedProcess::start(command, &log)?);
         }
         wait_until_ready(&mut processes, &self.configuration).await?;
+        self.processes = processes;
         if self.with_controllers {
             // It waits ten seconds for the API server, which is not enough on a loaded machine.
-            let command = self.program.controller_manager(&self.configuration)?;
-            processes.push(LeashedProcess::start(command, &log)?);
+            self.start_controllers()?;
         }
-        self.processes = processes;
         Ok(())
     }
 }

@@ -1,0 +1,85 @@
+//! Writes down what is about to be sent, so that whoever comes after a process that was killed knows that the database may have
+//! another value than that of the last reset.
+
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+use rand::RngExt as _;
+use tracing::warn;
+
+use super::Context;
+use super::decide::{Observation, SecretValue};
+use super::observe::read_resource;
+use super::report::{self, ReportError};
+use super::schedule;
+use super::status::{self, Times};
+use crate::api::DatabaseAccountPassword;
+use crate::rds::classification::Class;
+
+/// Writes to `status.lastAttempt` what is about to be sent, and returns the resource with it. `None` where the resource is no
+/// longer as it was observed, and has to be looked at again.
+///
+/// So this is the last look at the resource as well: the API server takes the write for that very version of it alone.
+///
+/// # Errors
+/// When it cannot be written.
+pub async fn write(
+    context: &Context,
+    observation: &Observation,
+    value: &SecretValue,
+) -> Result<Option<Arc<DatabaseAccountPassword>>, ReportError> {
+    let now = Timestamp::now();
+    // That of a lost answer, which is what it comes to for whoever finds it.
+    let wait = schedule::after_failure(
+        Class::Transient,
+        status::failures(observation).saturating_add(1),
+        None,
+        rand::rng().random(),
+    );
+    let times = Times {
+        now,
+        next: status::whole_seconds_up(now + wait),
+    };
+    let intended = status::intending(observation, value, times);
+    let attempt = intended.last_attempt.clone();
+    let resource = DatabaseAccountPassword {
+        status: Some(intended),
+        ..DatabaseAccountPassword::clone(&observation.resource)
+    };
+    match report::replace(context, &resource).await {
+        Ok(written) => Ok(Some(Arc::new(written))),
+        Err(ReportError::Conflict | ReportError::Gone) => Ok(None),
+        Err(ReportError::Unreachable) => {
+            // It may have been written, and only the answer lost.
+            let fresh = read_resource(context, &resource).await?;
+            let own = fresh.filter(|fresh| {
+                let last_attempt = fresh.status.as_ref().map(|status| &status.last_attempt);
+                last_attempt == Some(&attempt)
+                    && fresh.metadata.generation == resource.metadata.generation
+                    && fresh.request() == resource.request()
+            });
+            Ok(own.map(Arc::new))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes an intent back of which it is known that it was not carried out. Best effort: where that fails, or the process is
+/// killed before, the Secret's value is sent once more than it had to be.
+pub async fn withdraw(
+    context: &Context,
+    observation: &Observation,
+    intent: Arc<DatabaseAccountPassword>,
+) {
+    let written = report::write(context, &intent, report::RETRIES, |status| {
+        if report::is_as(status, &intent) {
+            Ok(status::without_intent(status, observation))
+        } else {
+            Err(ReportError::Overtaken)
+        }
+    });
+    // Boxed, like all that only some passes come to.
+    if let Err(error) = Box::pin(written).await {
+        warn!(resource = %report::name(&observation.resource), %error, "a reset that was not sent could not be taken back in the status");
+    }
+}
