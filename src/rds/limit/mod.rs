@@ -273,6 +273,7 @@ mod tests {
         instance(InstanceStatus::Running, Lock::Unlocked)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is what a read gives")]
     fn known(state: DbInstance) -> Result<DbInstance, CallError> {
         Ok(state)
     }

@@ -160,11 +160,8 @@ async fn measure(binary: &Path, burden: Burden) -> Result<()> {
         tokio::time::sleep(PAUSE).await;
         let began = Timestamp::now();
         bed.rotate("orders-db", &password).await?;
-        let arrived = bed
-            .rds
-            .journal()
-            .wait_for(PATIENCE, |_| bed.rds.login(INSTANCE, ACCOUNT, &password));
-        let calls = arrived.await?;
+        let is_there = |_: &[Call]| bed.rds.login(INSTANCE, ACCOUNT, &password);
+        let calls = bed.rds.journal().wait_for(PATIENCE, is_there).await?;
         let reset = calls
             .iter()
             .rfind(|call| {
