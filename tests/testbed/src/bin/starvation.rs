@@ -161,8 +161,9 @@ async fn measure(binary: &Path, burden: Burden) -> Result<()> {
         let began = Timestamp::now();
         bed.rotate("orders-db", &password).await?;
         let is_there = |_: &[Call]| bed.rds.login(INSTANCE, ACCOUNT, &password);
-        let calls = bed.rds.journal().wait_for(PATIENCE, is_there).await?;
-        let reset = calls
+        bed.rds.journal().wait_for(PATIENCE, is_there).await?;
+        let resets = bed.resets();
+        let reset = resets
             .iter()
             .rfind(|call| {
                 call.password
