@@ -90,12 +90,12 @@ impl Candidate {
 pub enum NotStanding {
     /// RBAC denies it.
     #[error(
-        "the operator's ServiceAccount may not get the lease: kubectl apply -f deploy/rbac.yaml"
+        "the operator's ServiceAccount may not get the lease: it needs the operator's Role (deploy/rbac.yaml, or rbac.create of the chart)"
     )]
     Forbidden,
     /// Nobody holds it: as for a moment at every start, and for ever where it may not be created or updated.
     #[error(
-        "nobody holds the lease, and this process has not taken it yet; if that lasts, it may not create or update it: kubectl apply -f deploy/rbac.yaml"
+        "nobody holds the lease, and this process has not taken it yet; if that lasts, it may not create or update it, and needs the operator's Role (deploy/rbac.yaml, or rbac.create of the chart)"
     )]
     NobodyLeads,
     /// No answer.

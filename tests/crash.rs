@@ -326,37 +326,6 @@ async fn a_success_is_not_written_to_another_object_of_the_same_name() -> Result
     Ok(())
 }
 
-/// What cannot be written down first is not sent, and the operator says so.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operator_that_may_not_write_the_status_sends_nothing() -> Result<()> {
-    let bed = Testbed::start(OPERATOR).await?;
-    let (proxy, operator) = behind_proxy(&bed).await?;
-    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403 });
-    proxy.answer_instead(status_writes(), usize::MAX, 403, refusal.to_string());
-    bed.create_secret("orders-db", "First#Password1").await?;
-    bed.create(&bed.resource("orders-app", "orders-db")).await?;
-    wait_for_refused(&proxy, 3).await?;
-    assert!(bed.resets().is_empty(), "{:#?}", bed.resets());
-    let (status, text) = operator.get("/readyz").await?;
-    assert_eq!(status, 503);
-    for told in [
-        "status of DatabaseAccountPasswords in namespace",
-        "may not update it",
-    ] {
-        assert!(text.contains(told), "{text}");
-        operator.wait_for_log(told).await?;
-    }
-    operator
-        .wait_for_log("no reset is sent, since it cannot be written down first")
-        .await?;
-    proxy.mend();
-
-    assert_in_sync_with(&bed, "First#Password1").await?;
-    assert_eq!(sent(&bed), ["First#Password1"]);
-    operator.wait_until_ready().await?;
-    Ok(())
-}
-
 async fn wait_for_refused(proxy: &ApiProxy, times: usize) -> Result<()> {
     let refused = |exchanges: &[Exchange]| {
         let refused = exchanges

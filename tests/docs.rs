@@ -438,7 +438,9 @@ fn metric_labels() -> Result<()> {
             ("resets_total", "trigger") => triggers.clone(),
             ("resets_total", "result") => texts(results),
             ("resets_total", "reason") => reset_reasons.clone(),
-            ("resources", "reason") => texts(fleet::reasons()),
+            ("resources" | "oldest_pending_change_age_seconds", "reason") => {
+                texts(fleet::reasons())
+            }
             ("cloud_call_duration_seconds", "action") => texts(actions),
             ("cloud_call_duration_seconds", "code") => all_codes.clone(),
             ("credential_refreshes_total", "source") => {

@@ -257,7 +257,7 @@ pub(super) async fn replace(
             code if code == 429 || code >= 500 => ReportError::Unreachable,
             code => {
                 if code == 403 && context.health.is_leader() {
-                    let obstacle = "the operator's ServiceAccount may not update it, so no password is reset: kubectl apply -f deploy/rbac.yaml";
+                    let obstacle = "the operator's ServiceAccount may not update it, so no password is reset: it needs the operator's role (deploy/rbac.yaml, or rbac.create of the chart)";
                     let lasts = Some(DENIAL_LASTS);
                     if context.health.set_obstacle(&part, obstacle, lasts) {
                         warn!(part, obstacle, "not writing");

@@ -282,7 +282,7 @@ fn obstacle(error: &watcher::Error, failures: u32) -> Option<(String, Option<Dur
             "the CustomResourceDefinition is not installed: kubectl apply -f crds/".to_owned()
         }
         kube::Error::Api(status) if status.code == 403 => {
-            "the operator's ServiceAccount may not list and watch them: kubectl apply -f deploy/rbac.yaml".to_owned()
+            "the operator's ServiceAccount may not list and watch them: it needs the operator's role (deploy/rbac.yaml, or rbac.create and scope.watchNamespaces of the chart)".to_owned()
         }
         kube::Error::Api(status) => format!("the API server answered with HTTP status {}", status.code),
         kube::Error::SerdeError(_) => "the API server's answer could not be decoded".to_owned(),

@@ -146,9 +146,15 @@ impl Collector for Fleet {
 /// What is told of all resources together.
 #[derive(Debug, PartialEq)]
 struct Summary {
-    by_reason: Vec<(&'static str, u64)>,
+    by_reason: Vec<(&'static str, OfReason)>,
     stalled: u64,
     pending: u64,
+}
+
+/// What is told of the resources with one reason of `Ready`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct OfReason {
+    count: u64,
     /// In seconds.
     oldest_pending: f64,
 }
@@ -156,49 +162,49 @@ struct Summary {
 impl Summary {
     fn of(resources: &[Resource], now: Timestamp) -> Self {
         let mut summary = Self {
-            by_reason: reasons().map(|reason| (reason, 0)).collect(),
+            by_reason: reasons()
+                .map(|reason| (reason, OfReason::default()))
+                .collect(),
             stalled: 0,
             pending: 0,
-            oldest_pending: 0.0,
         };
         for resource in resources {
-            let reason = match resource {
-                Resource::Decoded(resource) => {
-                    summary.add(resource, now);
-                    reason(resource)
-                }
-                Resource::Undecodable { .. } => UNDECODABLE,
+            let (reason, pending) = match resource {
+                Resource::Decoded(resource) => (reason(resource), summary.add(resource, now)),
+                Resource::Undecodable { .. } => (UNDECODABLE, 0.0),
             };
-            let mut counts = summary.by_reason.iter_mut();
-            if let Some((_, count)) = counts.find(|(known, _)| *known == reason) {
-                *count += 1;
+            let mut known = summary.by_reason.iter_mut();
+            if let Some((_, of_reason)) = known.find(|(known, _)| *known == reason) {
+                of_reason.count += 1;
+                of_reason.oldest_pending = of_reason.oldest_pending.max(pending);
             }
         }
         summary
     }
 
-    fn add(&mut self, resource: &DatabaseAccountPassword, now: Timestamp) {
+    /// Returns for how many seconds somebody has waited for the resource.
+    fn add(&mut self, resource: &DatabaseAccountPassword, now: Timestamp) -> f64 {
         self.stalled += u64::from(is(resource, ConditionType::Stalled));
         let status = resource.status.as_ref();
         let Some(since) = status.and_then(|status| status.pending_since.as_ref()) else {
-            return;
+            return 0.0;
         };
         self.pending += 1;
-        // Nobody waits for what was suspended. (`max` with a clock that was set back is 0.)
-        if !resource.spec.suspend {
-            let age = now.duration_since(since.0).as_secs_f64();
-            self.oldest_pending = self.oldest_pending.max(age);
+        if resource.spec.suspend {
+            return 0.0;
         }
+        // The clock may have been set back.
+        now.duration_since(since.0).as_secs_f64().max(0.0)
     }
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let by_reason = self.by_reason.iter();
+        let by_reason = || self.by_reason.iter();
         gauges(
             encoder,
             "resources",
             "DatabaseAccountPasswords by the reason of their condition Ready",
             None,
-            by_reason.map(|(reason, count)| ([("reason", *reason)], *count)),
+            by_reason().map(|(reason, of_reason)| ([("reason", *reason)], of_reason.count)),
         )?;
         gauge(
             encoder,
@@ -214,12 +220,13 @@ impl Summary {
             None,
             &self.pending,
         )?;
-        gauge(
+        gauges(
             encoder,
             "oldest_pending_change_age",
-            "For how long the oldest of them that is not suspended has waited; 0 if there is none",
+            "For how long the oldest of them that is not suspended has waited, by the reason of the condition Ready; 0 if there is none",
             Some(&Unit::Seconds),
-            &self.oldest_pending,
+            by_reason()
+                .map(|(reason, of_reason)| ([("reason", *reason)], of_reason.oldest_pending)),
         )
     }
 }
@@ -291,9 +298,13 @@ mod tests {
         })
     }
 
+    fn of_reason(summary: &Summary, reason: &str) -> OfReason {
+        let mut known = summary.by_reason.iter();
+        known.find(|(known, _)| *known == reason).unwrap().1
+    }
+
     fn count(summary: &Summary, reason: &str) -> u64 {
-        let mut counts = summary.by_reason.iter();
-        counts.find(|(known, _)| *known == reason).unwrap().1
+        of_reason(summary, reason).count
     }
 
     #[rstest]
@@ -314,7 +325,11 @@ mod tests {
     fn by_reason(#[case] status: Value, #[case] expected: &str) {
         let summary = Summary::of(&[resource(false, &status)], NOW);
         assert_eq!(count(&summary, expected), 1);
-        let all: u64 = summary.by_reason.iter().map(|(_, count)| count).sum();
+        let all: u64 = summary
+            .by_reason
+            .iter()
+            .map(|(_, of_reason)| of_reason.count)
+            .sum();
         assert_eq!(all, 1);
     }
 
@@ -330,19 +345,32 @@ mod tests {
 
     #[test]
     fn stalled_and_pending() {
-        let pending = |suspend, seconds| {
+        let pending = |suspend, type_, reason, seconds| {
             let since = (NOW - Duration::from_secs(seconds)).to_string();
-            resource(
-                suspend,
-                &status("Stalled", "True", "Conflict", Some(&since)),
-            )
+            resource(suspend, &status(type_, "False", reason, Some(&since)))
         };
+        let stalled = resource(false, &status("Stalled", "True", "Conflict", None));
         let summary = Summary::of(
-            &[pending(false, 60), pending(false, 90), pending(true, 999)],
+            &[
+                pending(false, "Ready", "Throttled", 90),
+                pending(false, "Ready", "Throttled", 60),
+                pending(false, "Ready", "InstanceNotRunning", 500),
+                pending(true, "Ready", "Suspended", 999),
+                stalled,
+            ],
             NOW,
         );
-        assert_eq!((summary.stalled, summary.pending), (3, 3));
-        assert!((summary.oldest_pending - 90.0).abs() < 1e-6, "{summary:?}");
+        assert_eq!((summary.stalled, summary.pending), (1, 4));
+        let ages = [
+            ("Throttled", 90.0),
+            ("InstanceNotRunning", 500.0),
+            ("Suspended", 0.0),
+            ("InSync", 0.0),
+        ];
+        for (reason, expected) in ages {
+            let age = of_reason(&summary, reason).oldest_pending;
+            assert!((age - expected).abs() < 1e-6, "{reason}: {age}");
+        }
     }
 
     #[test]
@@ -350,7 +378,7 @@ mod tests {
         let since = (NOW + Duration::from_secs(5)).to_string();
         let pending = resource(false, &status("Ready", "False", "Pending", Some(&since)));
         let summary = Summary::of(&[pending], NOW);
-        assert!(summary.oldest_pending.abs() < 1e-6);
+        assert!(of_reason(&summary, "Pending").oldest_pending.abs() < 1e-6);
     }
 
     #[rstest]

@@ -53,7 +53,9 @@ fn is_allowed(metric: &str, label: &str, value: &str) -> bool {
         ("resets_total", "reason") => {
             value == SUCCEEDED || Reason::ALL.iter().any(|reason| reason.as_str() == value)
         }
-        ("resources", "reason") => fleet::reasons().any(|reason| reason == value),
+        ("resources" | "oldest_pending_change_age_seconds", "reason") => {
+            fleet::reasons().any(|reason| reason == value)
+        }
         (_, "action") => [
             "ResetAccountPassword",
             "DescribeDBInstanceAttribute",
