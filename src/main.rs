@@ -57,7 +57,10 @@ fn run_operator(arguments: RunArguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no threads: {error}"), 1),
     };
-    match runtime.block_on(run::run(arguments, timings)) {
+    let ended = runtime.block_on(run::run(arguments, timings));
+    // Not waited for: a name that is looked up, or a file on a volume that hangs, would hold the process up for as long.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "ended");

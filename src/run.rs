@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_controller::events::{EventRecorder, Reporter};
-use kube::{Client, Config};
+use kube::Client;
 use rand::RngExt as _;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -22,20 +21,19 @@ use crate::controller::{self, Context, Process};
 use crate::credentials::{Host, OperatorCredentials, Settings};
 use crate::fingerprint::{self, KeyStoreError, Keyring};
 use crate::health::Health;
+use crate::kubernetes;
 use crate::leader::{Candidate, Leadership, Timings};
 use crate::metrics::{self, Metrics};
 use crate::rds::client::{ClientError, RdsClient, Timeouts};
 use crate::rds::limit::{LimitSettings, Limits};
 use crate::server;
+use crate::shutdown::Shutdown;
 
 /// Names the operator in Events.
 const CONTROLLER_NAME: &str = "rds.password-operator.dev/databaseaccountpassword";
 
 /// How often a process that does not lead makes sure that another does. Client-go's candidates look at the lease as often.
 const ELECTION_LOOK: Duration = Duration::from_secs(2);
-
-/// How long a connection to the API server may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the operator did not start, or ended otherwise than asked to.
 #[derive(Debug, Error)]
@@ -65,12 +63,12 @@ pub enum RunError {
 /// # Errors
 /// As [`RunError`] says. What may pass by itself, such as an API server that is away, is waited for instead.
 pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunError> {
-    let config = kube_config().await?;
+    let config = kubernetes::config().await.map_err(RunError::Kubeconfig)?;
     let namespace = arguments
         .namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config.clone()).map_err(RunError::Client)?;
+    let client = kubernetes::client(config.clone()).map_err(RunError::Client)?;
     let identity = identity();
     let limits = Arc::new(Limits::new(LimitSettings::new(
         arguments.rds_qps,
@@ -102,7 +100,7 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
     let candidate = if arguments.no_leader_election {
         None
     } else {
-        let client = lease_client(config, timings)?;
+        let client = kubernetes::lease_client(config, timings).map_err(RunError::Client)?;
         Some(Candidate::new(&client, &namespace, &identity, timings))
     };
 
@@ -115,17 +113,25 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
     let ended = CancellationToken::new();
     let _ended_at_last = ended.clone().drop_guard();
     let server = tokio::spawn(server::serve(listener, health.clone(), metrics, ended));
-    let shutdown = shutdown_signal(health)?;
+    let shutdown = Shutdown::new(arguments.shutdown_grace);
+    let not_ready = move || {
+        info!("stopping: no new passes");
+        health.set_stopping();
+    };
+    shutdown.at_signals(not_ready).map_err(RunError::Signal)?;
     let term = Term {
         process: &process,
         scopes: &arguments.watch_namespaces,
         namespace: &namespace,
         shutdown: &shutdown,
-        grace: arguments.shutdown_grace,
     };
     tokio::select! {
         () = terms(&term, candidate) => Ok(()),
         _ = server => Err(RunError::Server),
+        () = shutdown.is_over() => {
+            warn!("the lease could not be handed over in time; another replica takes over when it runs out");
+            Ok(())
+        }
     }
 }
 
@@ -134,16 +140,19 @@ async fn terms(term: &Term<'_>, candidate: Option<Candidate>) {
     let Some(candidate) = candidate else {
         return term.work(Leadership::Alone).await;
     };
-    while !term.shutdown.is_cancelled() {
+    while !term.shutdown.is_asked() {
         let work = term.work(Leadership::ByLease(Box::new(candidate.clone())));
         tokio::select! {
             // A term that has begun ends in its own way.
-            worked = candidate.lead(work) => {
-                if worked.is_none() {
+            worked = candidate.lead(work) => match worked {
+                // All passes have ended, or had their time.
+                Some(()) if term.shutdown.is_asked() => return,
+                Some(()) => {}
+                None => {
                     warn!("the leadership was lost: no new passes; joining the election again");
                     term.process.health.set_leader(false);
                 }
-            }
+            },
             () = term.shutdown_while_standing_by() => candidate.release().await,
             () = term.tell_of_the_election(&candidate) => {}
         }
@@ -157,13 +166,18 @@ struct Term<'a> {
     process: &'a Process,
     scopes: &'a [String],
     namespace: &'a str,
-    shutdown: &'a CancellationToken,
-    grace: Duration,
+    shutdown: &'a Shutdown,
 }
 
 impl Term<'_> {
-    /// Watches and reconciles. Dropped when the leadership is lost, which cancels every pass that has sent nothing.
+    /// Watches and reconciles until the shutdown, and lets the passes end. Dropped when the leadership is lost, which cancels
+    /// every pass that has sent nothing.
     async fn work(&self, leadership: Leadership) {
+        self.reconcile(leadership).await;
+        self.finish_passes().await;
+    }
+
+    async fn reconcile(&self, leadership: Leadership) {
         let Process {
             health, metrics, ..
         } = self.process;
@@ -191,9 +205,8 @@ impl Term<'_> {
         let controllers = join_all(controllers);
         tokio::select! {
             _ = controllers => {}
-            () = self.shutdown.cancelled() => {}
+            () = self.shutdown.asked() => {}
         }
-        self.finish_passes().await;
     }
 
     /// The keyring, which needs the API server and a permission, and is waited for like everything that may pass.
@@ -213,14 +226,14 @@ impl Term<'_> {
                     }
                     Err(error) => error,
                 },
-                () = self.shutdown.cancelled() => return None,
+                () = self.shutdown.asked() => return None,
             };
             if health.set_obstacle(PART, &error.to_string(), None) {
                 error!(%error, "no fingerprint key: nothing can be compared, so nothing is reset");
             }
             tokio::select! {
                 () = tokio::time::sleep(wait.mul_f64(rand::rng().random_range(0.5..1.0))) => {}
-                () = self.shutdown.cancelled() => return None,
+                () = self.shutdown.asked() => return None,
             }
             wait = (wait * 2).min(Duration::from_secs(30));
         }
@@ -230,7 +243,7 @@ impl Term<'_> {
     async fn finish_passes(&self) {
         let passes = &self.process.passes;
         passes.close();
-        if tokio::time::timeout(self.grace, passes.wait())
+        if tokio::time::timeout_at(self.shutdown.end_of_passes(), passes.wait())
             .await
             .is_err()
         {
@@ -267,30 +280,11 @@ impl Term<'_> {
     }
 
     async fn shutdown_while_standing_by(&self) {
-        self.shutdown.cancelled().await;
+        self.shutdown.asked().await;
         if self.process.health.is_leader() {
             std::future::pending::<()>().await;
         }
     }
-}
-
-/// The kubeconfig, or the pod's ServiceAccount. Without retries: a pass that fails is a pass that comes again.
-async fn kube_config() -> Result<Config, RunError> {
-    let mut config = Config::infer().await.map_err(RunError::Kubeconfig)?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.default_retry = false;
-    Ok(config)
-}
-
-/// Three tries fit into the renew deadline, so that one slow answer does not cost the leadership.
-fn lease_client(mut config: Config, timings: Timings) -> Result<Client, RunError> {
-    let timeout = timings.renew_deadline / 3;
-    config.connect_timeout = Some(timeout);
-    config.read_timeout = Some(timeout);
-    config.write_timeout = Some(timeout);
-    // Otherwise the time in which a pooled connection was idle would count against the answer.
-    config.reset_reader_on_write = true;
-    Client::try_from(config).map_err(RunError::Client)
 }
 
 fn cloud(
@@ -335,22 +329,4 @@ fn cloud(
 fn identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "rds-password-operator".to_owned());
     format!("{host}_{:016x}", rand::random::<u64>())
-}
-
-/// Cancelled by SIGTERM or SIGINT. From then on the process is not ready.
-fn shutdown_signal(health: Health) -> Result<CancellationToken, RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
-    let shutdown = CancellationToken::new();
-    let token = shutdown.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        info!("stopping: no new passes");
-        health.set_stopping();
-        token.cancel();
-    });
-    Ok(shutdown)
 }

@@ -142,6 +142,8 @@ pub async fn read(
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -169,6 +171,40 @@ mod tests {
             SecretSnapshot::parse(text).err(),
             Some(SecretReadError::Malformed)
         );
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_comes_out_as_it_was(
+            data in proptest::collection::btree_map("[a-z.-]{1,4}", proptest::collection::vec(any::<u8>(), 0..40), 0..4),
+            absent in "[A-Z]{1,4}",
+        ) {
+            let encoded: BTreeMap<_, _> =
+                data.iter().map(|(key, value)| (key, STANDARD.encode(value))).collect();
+            let text = serde_json::json!({
+                "metadata": { "uid": "u", "resourceVersion": "7", "name": "a" }, "data": encoded, "type": "Opaque",
+            });
+            let snapshot = SecretSnapshot::parse(&text.to_string()).unwrap();
+            prop_assert!(snapshot.keys().eq(data.keys()));
+            for (key, value) in &data {
+                prop_assert_eq!(&*snapshot.value(key).unwrap().unwrap(), value);
+            }
+            prop_assert!(snapshot.value(&absent).unwrap().is_none());
+        }
+
+        /// Cut off or with another letter somewhere: malformed, or some other text, and never a panic.
+        #[test]
+        fn no_text_makes_it_panic(cut in 0_usize..100, at in 0_usize..100, letter in any::<char>()) {
+            let text = r#"{"metadata":{"uid":"u","resourceVersion":"7"},"data":{"password":"cGFzcw=="},"kind":"Secret"}"#;
+            let mut text: Vec<char> = text.chars().collect();
+            let at = at % text.len();
+            text[at] = letter;
+            text.truncate(cut.max(40));
+            let text: String = text.into_iter().collect();
+            if let Ok(snapshot) = SecretSnapshot::parse(&text) {
+                let _ = snapshot.value("password");
+            }
+        }
     }
 
     #[test]

@@ -191,3 +191,124 @@ impl DatabaseAccountPassword {
             .filter(|reset| reset.is_of(&self.spec.target()))
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+    use proptest::collection::vec;
+    use proptest::option::of;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    /// The API has whole seconds.
+    fn any_time() -> impl Strategy<Value = Time> {
+        let second = -62_000_000_000_i64..250_000_000_000;
+        second.prop_map(|second| Time(Timestamp::from_second(second).unwrap()))
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof![Just(String::new()), any::<String>(), "true|null|1|~|- a"]
+    }
+
+    fn any_trigger() -> impl Strategy<Value = Trigger> {
+        use Trigger::{Created, Overlapped, Requested, SecretChanged, SpecChanged};
+        select(vec![
+            Created,
+            SecretChanged,
+            SpecChanged,
+            Requested,
+            Overlapped,
+        ])
+    }
+
+    prop_compose! {
+        fn any_fingerprint()(key_id in any_text(), mac in any_text()) -> StoredFingerprint {
+            StoredFingerprint { key_id, mac }
+        }
+    }
+
+    prop_compose! {
+        fn any_condition()(
+            (type_, status, reason, message) in (any_text(), any_text(), any_text(), any_text()),
+            last_transition_time in any_time(),
+            observed_generation in of(any::<i64>()),
+        ) -> Condition {
+            Condition { type_, status, reason, message, last_transition_time, observed_generation }
+        }
+    }
+
+    prop_compose! {
+        fn any_reset()(
+            time in any_time(),
+            (request_id, instance_id, account_name) in (any_text(), any_text(), any_text()),
+            (uid, resource_version, key) in (any_text(), any_text(), any_text()),
+            trigger in any_trigger(),
+            fingerprint in of(any_fingerprint()),
+        ) -> Reset {
+            let secret = SecretVersion { uid, resource_version, key };
+            Reset { time, request_id, trigger, instance_id, account_name, secret, fingerprint }
+        }
+    }
+
+    prop_compose! {
+        fn any_attempt()(
+            (time, next_time) in (any_time(), any_time()),
+            failures in any::<u32>(),
+            (code, request_id, request) in (of(any_text()), of(any_text()), of(any_text())),
+            generation in of(any::<i64>()),
+            fingerprint in any_fingerprint(),
+            outcome_unknown in any::<bool>(),
+        ) -> Attempt {
+            Attempt { time, failures, code, request_id, next_time, generation, request, fingerprint, outcome_unknown }
+        }
+    }
+
+    prop_compose! {
+        fn any_finished_try()(
+            time in any_time(),
+            trigger in any_trigger(),
+            outcome in any_text(),
+            (code, request_id) in (of(any_text()), of(any_text())),
+        ) -> FinishedTry {
+            FinishedTry { time, trigger, outcome: TryOutcome(outcome), code, request_id }
+        }
+    }
+
+    prop_compose! {
+        fn any_status()(
+            observed_generation in of(any::<i64>()),
+            conditions in vec(any_condition(), 0..3),
+            last_reset in of(any_reset()),
+            last_attempt in of(any_attempt()),
+            pending_since in of(any_time()),
+            history in vec(any_finished_try(), 0..3),
+            last_handled_request in of(any_text()),
+        ) -> DatabaseAccountPasswordStatus {
+            DatabaseAccountPasswordStatus {
+                observed_generation,
+                conditions,
+                last_reset,
+                last_attempt,
+                pending_since,
+                history,
+                last_handled_request,
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// What is written is read again as it was: a pass that finds a difference writes, and the next one must not.
+        #[test]
+        fn what_is_written_is_read_again(status in any_status()) {
+            let written = serde_json::to_string(&status).unwrap();
+            let read: DatabaseAccountPasswordStatus = serde_json::from_str(&written).unwrap();
+            prop_assert_eq!(&read, &status);
+            prop_assert_eq!(serde_json::to_string(&read).unwrap(), written);
+        }
+    }
+}

@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
 
 use super::Context;
-use super::cloud::{ResetError, Route, RouteError};
+use super::cloud::{InstanceError, ResetError, Route, RouteError};
 use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide};
 use super::intent;
 use super::observe::{ObserveError, observe, observe_fresh};
@@ -248,20 +248,27 @@ async fn admit(
         .route(&observation.resource)
         .await
         .map_err(|error| unroutable(&error, trigger))?;
-    let turn = cloud.turn(&target.instance_id).await;
-    let instance = cloud
-        .instance(&route, &target.instance_id)
-        .await
-        .map_err(|error| Failure::of_read(&error, trigger))?;
-    if let Some(failure) = obstacle(&instance, trigger) {
-        return Err(failure);
+    loop {
+        // Before the turn as well, and the turn is given back where the budget closes meanwhile: nor must an instance be held up
+        // by an identity that RDS throttles.
+        cloud.budget_opened(&route).await;
+        let turn = cloud.turn(&route, &target.instance_id).await;
+        let instance = match cloud.instance(&route, &target.instance_id).await {
+            Ok(instance) => instance,
+            Err(InstanceError::BudgetClosed) => continue,
+            Err(InstanceError::Call(error)) => return Err(Failure::of_read(&error, trigger)),
+        };
+        if let Some(failure) = obstacle(&instance, trigger) {
+            return Err(failure);
+        }
+        if let Some(permit) = cloud.permit(&route).await {
+            return Ok(Admission {
+                route,
+                turn,
+                permit,
+            });
+        }
     }
-    let permit = cloud.permit(&route).await;
-    Ok(Admission {
-        route,
-        turn,
-        permit,
-    })
 }
 
 /// How one send ended.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
@@ -36,6 +37,11 @@ const ACCOUNT_LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the gate closes after a throttled answer that does not say: the first wait of that class.
 const THROTTLED_FOR: Duration = Duration::from_secs(2);
 
+/// How many credentials of resources' own identities are fetched at once: a restart may need as many as there are
+/// identities, each of which is two requests to the API server and one to STS. The operator's own are not among them, so that
+/// nobody's identity holds it up.
+const CONCURRENT_FETCHES: usize = 16;
+
 /// The cloud API, shared by all passes.
 pub struct Cloud {
     client: RdsClient,
@@ -43,6 +49,7 @@ pub struct Cloud {
     exchange: Result<TokenExchange, CredentialsError>,
     operator: Arc<OperatorCredentials>,
     credentials: Arc<Cache<Identity>>,
+    fetches: Arc<Semaphore>,
     limits: Arc<Limits>,
     region: Region,
     network: Network,
@@ -74,6 +81,15 @@ pub enum RouteError {
         "spec.regionId must be a region ID such as cn-shanghai: lower-case letters, digits and hyphens"
     )]
     Region,
+}
+
+/// Why an instance's state is not known.
+#[derive(Debug, Clone)]
+pub enum InstanceError {
+    /// RDS asked to be left alone for a while, so it was not asked.
+    BudgetClosed,
+    /// The read failed.
+    Call(CallError),
 }
 
 /// A reset that did not succeed.
@@ -112,6 +128,7 @@ impl Cloud {
             exchange,
             operator: Arc::new(operator),
             credentials: Arc::new(credentials),
+            fetches: Arc::new(Semaphore::new(CONCURRENT_FETCHES)),
             limits,
             region,
             network,
@@ -159,7 +176,9 @@ impl Cloud {
                 let exchange = self.exchange.clone()?;
                 let client = self.kubernetes.clone();
                 let (namespace, name) = (namespace.clone(), name.clone());
+                let fetches = self.fetches.clone();
                 let fetch = || async move {
+                    let _fetch = fetches.acquire().await;
                     tenant::assume_role(&client, &exchange, &namespace, &name).await
                 };
                 self.credentials.get(identity, fetch).await
@@ -170,7 +189,9 @@ impl Cloud {
             } => {
                 let client = self.kubernetes.clone();
                 let (namespace, reference) = (namespace.clone(), reference.clone());
+                let fetches = self.fetches.clone();
                 let fetch = || async move {
+                    let _fetch = fetches.acquire().await;
                     tenant::read_access_key(&client, &namespace, &reference).await
                 };
                 self.credentials.get(identity, fetch).await
@@ -178,40 +199,53 @@ impl Cloud {
         }
     }
 
-    /// The instance's turn: at most one reset of an instance is in flight.
-    pub async fn turn(&self, instance_id: &str) -> InstanceTurn {
-        let turn = self.limits.turn(instance_id).await;
+    /// The instance's turn: at most one reset of an instance is in flight. An instance is one of an endpoint: who names the
+    /// wrong region, which may not even answer, must not hold up those who name the right one.
+    pub async fn turn(&self, route: &Route, instance_id: &str) -> InstanceTurn {
+        let place = format!("{}/{instance_id}", route.endpoint.host());
+        let turn = self.limits.turn(&place).await;
         self.metrics.cloud.waited_for_turn(turn.waited());
         turn
     }
 
-    /// A place in the request budget.
-    pub async fn permit(&self, route: &Route) -> Permit {
+    /// Waits until the request budget is not closed, without anything in hand.
+    pub async fn budget_opened(&self, route: &Route) {
+        let _waiting = self.metrics.cloud.waiting_for_budget();
+        self.limits.opened(&route.budget).await;
+    }
+
+    /// A place in the request budget; `None` once it is closed.
+    pub async fn permit(&self, route: &Route) -> Option<Permit> {
         let waiting = self.metrics.cloud.waiting_for_budget();
-        let permit = self.limits.permit(&route.budget).await;
+        let permit = self.limits.permit_unless_closed(&route.budget).await;
         drop(waiting);
-        self.metrics.cloud.waited_for_budget(permit.waited());
+        if let Some(permit) = &permit {
+            self.metrics.cloud.waited_for_budget(permit.waited());
+        }
         permit
     }
 
     /// The instance's state, read once for all who ask in the same few seconds.
     ///
     /// # Errors
-    /// When the read fails.
+    /// When the read fails, or the request budget is closed.
     pub async fn instance(
         &self,
         route: &Route,
         instance_id: &str,
-    ) -> Result<DbInstance, CallError> {
+    ) -> Result<DbInstance, InstanceError> {
         let read = async {
-            let _permit = self.permit(route).await;
+            let Some(_permit) = self.permit(route).await else {
+                return Err(InstanceError::BudgetClosed);
+            };
             let call = |credentials: Arc<Credentials>| async move {
                 let signer = signer(&credentials);
                 self.client
                     .describe_db_instance_attribute(&route.endpoint, signer, instance_id)
                     .await
             };
-            self.read("DescribeDBInstanceAttribute", route, call).await
+            let read = self.read("DescribeDBInstanceAttribute", route, call);
+            read.await.map_err(InstanceError::Call)
         };
         // Boxed: while it waits for another's read, it need not have room for its own.
         let read = Box::pin(read);
@@ -254,7 +288,7 @@ impl Cloud {
     /// Looks at the account after a reset: bounded, and never an error.
     pub async fn account(&self, route: &Route, target: &Target) -> Account {
         let look = async {
-            let _permit = self.permit(route).await;
+            let _permit = self.limits.permit(&route.budget).await;
             let call = |credentials: Arc<Credentials>| async move {
                 let signer = signer(&credentials);
                 self.client

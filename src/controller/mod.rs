@@ -69,6 +69,10 @@ use written::Written;
 /// open a connection of its own.
 const CONCURRENT_READS: usize = 16;
 
+/// How many writes are: of the status, and of Events. Apart from the reads, so that a reset is written down however many
+/// resources are waiting to be looked at.
+const CONCURRENT_WRITES: usize = 16;
+
 /// How many back-offs are kept, and for how long after the last failure: far longer than the longest of them.
 const FAILED_PASSES_KEPT: u64 = 100_000;
 const FAILED_PASSES_KEPT_FOR: Duration = Duration::from_secs(10 * 60);
@@ -103,6 +107,7 @@ pub struct Context {
     unrecorded: Unrecorded,
     changes: Changes,
     reads: Semaphore,
+    writes: Semaphore,
     /// Cancelled when the term ends: passes that have sent nothing give up.
     stop: CancellationToken,
     /// Outlives the term: a pass that has sent a reset runs to its end.
@@ -150,6 +155,7 @@ impl Context {
             unrecorded: Unrecorded::default(),
             changes: Changes::default(),
             reads: Semaphore::new(CONCURRENT_READS),
+            writes: Semaphore::new(CONCURRENT_WRITES),
             stop,
             passes: process.passes.clone(),
             failed_passes: Cache::builder()

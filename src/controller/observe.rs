@@ -32,7 +32,7 @@ pub enum ObserveError {
 }
 
 /// The resource as the store has it, and its Secret as it is now. `None` where there is nothing to observe (yet): the resource
-/// is gone, or its account's owner is not known.
+/// is gone, or its account's owner is not known, or the term has ended, since nothing was sent that would have to be finished.
 ///
 /// The store may not have the operator's own last write yet; it is asked for then, lest a reset that was just made be made again.
 ///
@@ -45,7 +45,10 @@ pub async fn observe(
     if context.written.is_behind(&stored) {
         return observe_fresh(context, &stored).await;
     }
-    with_secret(context, stored).await
+    tokio::select! {
+        observed = with_secret(context, stored) => observed,
+        () = context.stop.cancelled() => Ok(None),
+    }
 }
 
 /// The resource and its Secret as the API server has them now. `None` as in [`observe`]; another resource of the same name, or
@@ -57,10 +60,16 @@ pub async fn observe_fresh(
     context: &Context,
     known: &DatabaseAccountPassword,
 ) -> Result<Option<Observation>, ObserveError> {
-    let Some(fresh) = read_resource(context, known).await? else {
-        return Ok(None);
+    let observed = async {
+        match read_resource(context, known).await? {
+            Some(fresh) => with_secret(context, Arc::new(fresh)).await,
+            None => Ok(None),
+        }
     };
-    with_secret(context, Arc::new(fresh)).await
+    tokio::select! {
+        observed = observed => observed,
+        () = context.stop.cancelled() => Ok(None),
+    }
 }
 
 /// The resource as the API server has it now, if it is still that one.

@@ -1,6 +1,6 @@
 //! Writes down how a pass ended: the status first, then what may fail without harm.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -96,8 +96,17 @@ pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<()
         // Which of the two came last at RDS, or will, nobody knows.
         let overlapped = Outcome::Overlapped(accepted.cloned());
         Ok(status::after(status, observation, &overlapped, times))
-    })
-    .await;
+    });
+    let has_sent = !Arc::ptr_eq(latest, &observation.resource);
+    let written = if has_sent || retries == RETRIES_OF_A_RESET {
+        written.await
+    } else {
+        tokio::select! {
+            written = written => written,
+            // Whoever comes next finds the same.
+            () = context.stop.cancelled() => return Ok(()),
+        }
+    };
     if let Outcome::Accepted(accepted) = outcome {
         match &written {
             Ok(resource) => context.unrecorded.forget(resource),
@@ -109,7 +118,8 @@ pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<()
     log(observation, outcome);
     let after = ready_reason(written.status.as_ref());
     if let Some(event) = event(outcome, before.as_deref() != after.as_deref(), &written) {
-        // Bounded by the recorder itself.
+        let _write = context.writes.acquire().await;
+        // Bounded by the recorder itself, to five seconds.
         if let Err(error) = context.events.publish(&written, &event).await {
             warn!(resource = %name(&written), reason = event.reason, %error, "the Event could not be published");
         }
@@ -237,7 +247,11 @@ pub(super) async fn replace(
     let api = Api::<DatabaseAccountPassword>::namespaced(context.client.clone(), &namespace);
     let (name, params) = (resource.name_any(), PostParams::default());
     let written = api.replace_status(&name, &params, resource);
-    match tokio::time::timeout(WRITE_TIMEOUT, written).await {
+    let written = {
+        let _write = context.writes.acquire().await;
+        tokio::time::timeout(WRITE_TIMEOUT, written).await
+    };
+    match written {
         Ok(Ok(written)) => {
             context.written.remember(&written);
             context.health.clear_obstacle(&part);

@@ -106,13 +106,29 @@ mod tests {
         ]
     }
 
+    /// Mostly few, since the base grows by the first ten only.
+    fn any_failures() -> impl Strategy<Value = u32> {
+        prop_oneof![4 => 1_u32..12, 1 => 1_u32..]
+    }
+
     proptest! {
         #[test]
-        fn within_bounds_and_never_shrinking(class in any_class(), failures in 1_u32.., jitter in 0.0..1.0) {
+        fn within_bounds_and_never_shrinking(class in any_class(), failures in any_failures(), jitter in 0.0..1.0) {
             let (first, cap) = bounds(class);
             let wait = after_failure(class, failures, None, jitter);
             prop_assert!(first / 2 <= wait && wait <= cap && cap < LONGEST);
             prop_assert!(wait <= after_failure(class, failures.saturating_add(1), None, jitter));
+        }
+
+        /// The base, which the wait without jitter is half of, doubles up to the cap; the jitter at most doubles the wait.
+        #[test]
+        fn the_base_doubles(class in any_class(), failures in any_failures(), jitter in 0.0..1.0) {
+            let (first, cap) = bounds(class);
+            let base = |failures| after_failure(class, failures, None, 0.0) * 2;
+            prop_assert_eq!(base(1), first);
+            prop_assert_eq!(base(failures.saturating_add(1)), (base(failures) * 2).min(cap));
+            let wait = after_failure(class, failures, None, jitter);
+            prop_assert!(base(failures) / 2 <= wait && wait <= base(failures));
         }
 
         #[test]
@@ -123,10 +139,18 @@ mod tests {
         }
 
         #[test]
-        fn standing_and_resync_within_bounds(seconds in 0_u64..1_000_000, jitter in 0.0..1.0) {
+        fn standing_and_resync_within_bounds(
+            seconds in prop_oneof![3 => 0_u64..1000, 1 => any::<u64>()],
+            jitter in 0.0..1.0,
+        ) {
             let (first, cap) = bounds(Class::PersonNeeded);
             let wait = after_standing(Duration::from_secs(seconds), jitter);
             prop_assert!(first / 2 <= wait && wait <= cap);
+            // As long again as it has stood, where the bounds allow it.
+            let stood = Duration::from_secs(seconds);
+            if (first..=cap).contains(&stood) {
+                prop_assert!(stood / 2 <= wait && wait <= stood);
+            }
             prop_assert!(RESYNC.0 <= resync(jitter) && resync(jitter) < RESYNC.1);
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
@@ -23,12 +24,17 @@ use super::heard::telling;
 use super::index::{Concerned, Facts, ObjectName};
 use super::wakes::Wakes;
 use super::watched::Watched;
+use crate::api::REQUESTED_AT_ANNOTATION;
 use crate::health::Health;
 use crate::metrics::fleet;
 
 /// Seconds until a watch is opened anew. Below the four minutes after which load balancers drop idle connections silently
 /// (Azure's default), since a dropped watch is only noticed at this time.
 const WATCH_SECONDS: u32 = 180;
+
+/// How many objects a page of a list has. The annotations of each, which nothing here reads, may be a quarter of a MiB: kube's
+/// page of 500 would let anybody who may write Secrets fill the operator's memory.
+const PAGE: u32 = 100;
 
 /// The first and the longest wait of `WatchStreamExt::default_backoff`, before jitter, which may double each.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
@@ -112,7 +118,7 @@ pub fn watch_resources(
     let client = telling(&context.client, metrics.watches.begin(RESOURCE_KIND));
     let events = watcher(api::<Watched>(client, scope), config())
         .default_backoff()
-        .modify(|watched| watched.meta_mut().managed_fields = None)
+        .modify(|watched| trim(watched.meta_mut()))
         .reflect(writer);
     let part = part(RESOURCES, scope);
     let store = reader.clone();
@@ -323,5 +329,45 @@ where
 }
 
 fn config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
+    watcher::Config::default()
+        .timeout(WATCH_SECONDS)
+        .page_size(PAGE)
+}
+
+/// Leaves of a resource's metadata what is needed: the store keeps it, and a quarter of a MiB of annotations fits into each.
+fn trim(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    metadata.labels = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|name, _| name == REQUESTED_AT_ANNOTATION);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_metadata_the_store_keeps_what_is_needed() {
+        let pairs = [(REQUESTED_AT_ANNOTATION, "1"), ("long", "text")];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut metadata = ObjectMeta {
+            name: Some("a".to_owned()),
+            annotations: Some(pairs.clone().into()),
+            labels: Some(pairs.into()),
+            managed_fields: Some(Vec::new()),
+            ..ObjectMeta::default()
+        };
+        trim(&mut metadata);
+        assert_eq!(crate::api::request_of(&metadata), Some("1"));
+        let kept = metadata
+            .annotations
+            .as_ref()
+            .map(std::collections::BTreeMap::len);
+        assert_eq!((kept, &metadata.labels), (Some(1), &None));
+        assert_eq!(
+            (metadata.name.as_deref(), metadata.managed_fields),
+            (Some("a"), None)
+        );
+    }
 }

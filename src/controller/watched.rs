@@ -101,10 +101,12 @@ impl Resource for Watched {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
     use serde_json::json;
 
     use super::*;
+    use crate::rds::near_json::near;
 
     #[test]
     fn an_undecodable_object_keeps_its_name_and_target() {
@@ -121,6 +123,49 @@ mod tests {
         assert_eq!(resource.metadata.name.as_deref(), Some("a"));
         assert_eq!(resource.target.unwrap().account_name, "app");
         assert_eq!(resource.last_reset, None);
+    }
+
+    proptest! {
+        /// Whatever is stored: it is decoded, or its name and, where it can be read, its account are known; one object fails the
+        /// list only if its metadata is none.
+        #[test]
+        fn whatever_is_stored_is_taken_in(object in near(
+            json!({
+                "metadata": { "name": "a", "namespace": "n", "uid": "u", "generation": 1 },
+                "spec": {
+                    "instanceId": "rm-1",
+                    "accountName": "app",
+                    "passwordSecretRef": { "name": "s", "key": "password" },
+                    "suspend": false,
+                },
+                "status": {
+                    "observedGeneration": 1,
+                    "lastReset": {
+                        "time": "2026-11-24T08:00:00Z", "requestId": "1", "trigger": "Created", "instanceId": "rm-1",
+                        "accountName": "app", "secret": { "uid": "u", "resourceVersion": "1", "key": "password" },
+                    },
+                },
+            }),
+            &["", "app", "rm-1", "2026-11-24T08:00:00Z", "Created", "status", "spec"],
+        )) {
+            let metadata = ObjectMeta::deserialize(&object["metadata"]);
+            let watched: Result<Watched, _> = serde_json::from_value(object.clone());
+            let is_resource = DatabaseAccountPassword::deserialize(&object).is_ok();
+            match watched {
+                Ok(Watched::Decoded(resource)) => {
+                    prop_assert!(is_resource);
+                    prop_assert_eq!(Some(resource.spec.instance_id.as_str()), object["spec"]["instanceId"].as_str());
+                }
+                Ok(Watched::Undecodable(resource)) => {
+                    prop_assert!(!is_resource);
+                    prop_assert_eq!(&resource.metadata, &metadata.unwrap());
+                    let spec = &object["spec"];
+                    let names_an_account = spec["instanceId"].is_string() && spec["accountName"].is_string();
+                    prop_assert_eq!(resource.target.is_some(), names_an_account);
+                }
+                Err(_) => prop_assert!(metadata.is_err()),
+            }
+        }
     }
 
     #[rstest]

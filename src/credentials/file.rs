@@ -256,6 +256,26 @@ mod tests {
         assert!(error.to_string().contains(says), "{error}");
     }
 
+    const WHOLE: &[&str] = &[
+        "[default]",
+        "type = access_key",
+        "access_key_id = canary",
+        "access_key_secret = canary",
+    ];
+
+    /// Mostly one that says something.
+    fn any_line() -> impl Strategy<Value = String> {
+        let name = "type|access_key_id|access_key_secret|role_arn|role_session_name|policy";
+        let kind = "type ?= ?(access_key|ram_role_arn|ecs_ram_role|canary)( [#;] canary)?";
+        prop_oneof![
+            2 => "\\[ ?(default|other) ?\\]( canary)?",
+            2 => kind,
+            4 => (name, " ?= ?", "canary[a-z]{0,3}|\"canary; x\"|'canary'( ;x)?|canary[ \t][;#] x")
+                .prop_map(|(name, equals, value)| format!("{name}{equals}{value}")),
+            2 => "(\\[|\\[default\\]|type|access_key_id|role_arn|canary|=| |#|;|\"|')*",
+        ]
+    }
+
     proptest! {
         #[test]
         fn no_content_makes_it_panic(content in prop::collection::vec(any::<u8>(), 0..256)) {
@@ -264,11 +284,21 @@ mod tests {
 
         #[test]
         fn no_lines_make_it_panic_or_tell_what_they_hold(
-            lines in prop::collection::vec("(\\[|\\[default\\]|type|access_key_id|role_arn|canary|=| |#|;|\"|')*", 0..12),
+            whole in proptest::sample::subsequence(WHOLE.to_vec(), 2..=WHOLE.len()),
+            lines in prop::collection::vec(any_line(), 0..8),
         ) {
-            if let Err(error) = of(&[], &lines.join("\n")) {
-                let told = format!("{error} {error:?}");
-                prop_assert!(!told.contains("canary"));
+            let lines: Vec<String> = whole.into_iter().map(str::to_owned).chain(lines).collect();
+            match of(&[], &lines.join("\n")) {
+                Ok(Method::Key(key)) => {
+                    // The last key of the section counts, without what is around it.
+                    prop_assert!(key.access_key_id.starts_with("canary"));
+                    prop_assert!(!key.access_key_id.contains(['\n', '"']));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let told = format!("{error} {error:?}");
+                    prop_assert!(!told.contains("canary"));
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the process finds around it: variables, a home directory, files, a clock. Passed in, so that the choice of a source and the
 //! reading of its configuration are pure.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -84,6 +84,10 @@ impl Host {
 
 /// Reads a small file at once. It is on a local disk or a volume of the kubelet's, so that this takes no time worth a thread.
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    // A pipe without a writer would never be opened, and a device never end.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     let file = File::open(path)?;
     // Reserved in one piece where the size is known: a buffer that grows leaves copies behind.
     let size = file.metadata()?.len();
@@ -163,9 +167,22 @@ mod tests {
         assert!(host(io::ErrorKind::PermissionDenied).has_file(Path::new("/x")));
     }
 
+    /// A pipe is told from a file as these are.
+    #[rstest]
+    #[case::device("/dev/zero")]
+    #[case::directory("/")]
+    fn what_is_no_file_is_not_opened(#[case] path: &str) {
+        let error = read_file(Path::new(path)).map(|_| ());
+        assert_eq!(
+            error.map_err(|error| error.kind()),
+            Err(io::ErrorKind::InvalidInput)
+        );
+    }
+
     #[test]
-    fn a_device_without_end_is_not_read_to_its_end() {
-        let error = read_file(Path::new("/dev/zero")).map(|_| ());
+    fn a_long_file_is_not_read_to_its_end() {
+        let this_program = std::env::current_exe();
+        let error = this_program.and_then(|path| read_file(&path)).map(|_| ());
         assert_eq!(
             error.map_err(|error| error.kind()),
             Err(io::ErrorKind::FileTooLarge)

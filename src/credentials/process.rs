@@ -141,6 +141,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::rds::near_json::near;
 
     const ORIGIN: SourceName = SourceName::Profile;
 
@@ -225,6 +226,23 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever is printed: nothing counts as a key but two texts.
+        #[test]
+        fn what_is_nearly_a_key_is_one_or_none(printed in near(
+            serde_json::json!({
+                "mode": "StsToken", "access_key_id": "id", "access_key_secret": "secret", "sts_token": "token",
+                "expiration": "2026-11-24T08:00:00Z",
+            }),
+            &["", "AK", "StsToken", "2026-11-24T08:00:00Z", "mode", "sts_token"],
+        )) {
+            if let Some(issued) = parse(ORIGIN, printed.to_string().as_bytes()) {
+                prop_assert!(!issued.credentials.access_key_id.is_empty());
+                prop_assert!(printed.is_array() || !printed["access_key_secret"].is_null());
+                let is_temporary = printed["mode"] == "StsToken";
+                prop_assert!(!is_temporary || issued.credentials.security_token.is_some());
+            }
+        }
+
         #[test]
         fn no_command_and_no_output_makes_it_panic(
             command in ".{0,40}",

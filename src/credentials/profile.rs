@@ -271,6 +271,7 @@ mod tests {
     use super::super::host::fake::{NONE, host};
     use super::super::sts::SessionName;
     use super::*;
+    use crate::rds::near_json::near;
 
     const PATH: &str = "/home/.aliyun/config.json";
 
@@ -468,6 +469,24 @@ mod tests {
         #[test]
         fn no_content_makes_it_panic(content in prop::collection::vec(any::<u8>(), 0..256)) {
             let _ = method(&host(&[], &[(PATH, content)]), &Settings::for_test());
+        }
+
+        #[test]
+        fn nothing_that_is_nearly_a_file_makes_it_panic_or_tells_a_secret(json in near(
+            serde_json::json!({ "current": "a", "profiles": [
+                {
+                    "name": "a", "mode": "ChainableRamRoleArn", "source_profile": "b", "ram_role_arn": "arn",
+                    "sts_region": "cn-shanghai", "expired_seconds": 900,
+                },
+                { "name": "b", "mode": "AK", "access_key_id": "canary-id", "access_key_secret": "canary-secret" },
+            ] }),
+            &["a", "b", "AK", "StsToken", "RamRoleArn", "OIDC", "External", "EcsRamRole", "canary \"", "mode", "name"],
+        )) {
+            let json = json.to_string();
+            if let Err(error) = of(&[], &json) {
+                let told = format!("{error} {error:?}");
+                prop_assert!(!told.contains("canary"));
+            }
         }
 
         /// Whatever a profile lacks or has too much of.

@@ -188,8 +188,9 @@ mod tests {
     proptest! {
         #[test]
         fn equal_only_for_the_same_account_and_value(
-            a in ("[a-z0-9-]{1,9}", "[a-z]{1,9}", "[ -~]{0,32}"),
-            b in ("[a-z0-9-]{1,9}", "[a-z]{1,9}", "[ -~]{0,32}"),
+            // So few that many are equal, and many more are once their parts are joined.
+            a in ("[ab]{0,2}", "[ab]{0,2}", "[ab]{0,2}"),
+            b in ("[ab]{0,2}", "[ab]{0,2}", "[ab]{0,2}"),
         ) {
             let keyring = keyring("key", 1);
             let stored = keyring.fingerprint(&target(&a.0, &a.1), a.2.as_bytes());

@@ -161,7 +161,7 @@ impl Endpoint {
     }
 
     /// Host, and port unless it is the scheme's own: what the header `Host` holds.
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.0.authority()
     }
 

@@ -14,6 +14,8 @@ pub mod endpoint;
 pub mod error;
 pub mod identifier;
 pub mod limit;
+#[cfg(test)]
+pub(crate) mod near_json;
 pub mod password;
 pub mod response;
 pub mod signature;

@@ -175,20 +175,63 @@ mod tests {
         assert_eq!(Password::from_bytes(value).unwrap_err(), rule);
     }
 
+    /// Of few kinds or of many, of every length around the bounds, and now and then with something that is not allowed.
+    fn any_value() -> impl Strategy<Value = String> {
+        let mixture = prop_oneof![
+            Just("[A-Z]"),
+            Just("[a-z0-9]"),
+            Just("[A-Z!@#$&%^*()_+=-]"),
+            Just("[A-Za-z0-9]"),
+            Just("[A-Za-z0-9!@#$&%^*()_+=-]"),
+        ];
+        let length = prop_oneof![0..=40_usize, 6..=9_usize, 31..=34_usize];
+        let value = (mixture, length).prop_flat_map(|(mixture, length)| {
+            let pattern = format!("{mixture}{{{length}}}");
+            proptest::string::string_regex(&pattern).unwrap()
+        });
+        let odd = prop_oneof![
+            8 => Just(String::new()),
+            1 => "[ -~]",
+            1 => "[ \t\r\n\u{a0}]",
+            1 => any::<char>().prop_map(String::from),
+        ];
+        (value, odd, any::<proptest::sample::Index>()).prop_map(|(mut value, odd, at)| {
+            value.insert_str(at.index(value.len() + 1), &odd);
+            value
+        })
+    }
+
     proptest! {
-        /// What is taken is what a regular expression for each class would take.
+        /// Written as the documentation has it: "8 to 32 characters; at least three of upper case letters, lower case letters,
+        /// digits and special characters; special characters are ! @ # $ & % ^ * ( ) _ + - =".
         #[test]
-        fn what_is_taken_obeys_every_rule(value in "[A-Za-z0-9!@#$&%^*()_+=/ -]{6,34}") {
-            let kinds: [fn(char) -> bool; 4] = [
-                |c| c.is_ascii_uppercase(),
-                |c| c.is_ascii_lowercase(),
-                |c| c.is_ascii_digit(),
-                |c| "!@#$&%^*()_+-=".contains(c),
+        fn what_is_taken_is_what_the_documentation_allows(value in any_value()) {
+            let kinds: [&str; 4] = [
+                "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+                "abcdefghijklmnopqrstuvwxyz",
+                "0123456789",
+                "!@#$&%^*()_+-=",
             ];
-            let good = (8..=32).contains(&value.chars().count())
-                && value.chars().all(|c| kinds.iter().any(|kind| kind(c)))
-                && kinds.iter().filter(|kind| value.chars().any(**kind)).count() >= 3;
-            prop_assert_eq!(Password::from_bytes(value.as_bytes()).is_ok(), good);
+            let characters: Vec<char> = value.chars().collect();
+            let of_kind = |kind: &&&str| characters.iter().any(|c| kind.contains(*c));
+            let allowed = |c: &char| kinds.concat().contains(*c);
+            let too_few = kinds.iter().filter(of_kind).count() < 3;
+            let (length, only_allowed) = (characters.len(), characters.iter().all(allowed));
+            let found = Password::from_bytes(value.as_bytes()).map(|_| ());
+            prop_assert_eq!(found.is_ok(), (8..=32).contains(&length) && only_allowed && !too_few);
+            // The rule that is named is one that is broken.
+            match found {
+                Ok(()) => {}
+                Err(PasswordRule::NotUtf8) => prop_assert!(false, "it is text"),
+                Err(PasswordRule::Empty) => prop_assert_eq!(length, 0),
+                Err(PasswordRule::TrailingNewline) => prop_assert!(matches!(characters.last(), Some('\n' | '\r'))),
+                Err(PasswordRule::Whitespace) => prop_assert!(characters.iter().any(|c| c.is_whitespace())),
+                Err(PasswordRule::NotAscii) => prop_assert!(!value.is_ascii()),
+                Err(PasswordRule::CharacterNotAllowed) => prop_assert!(!only_allowed && value.is_ascii()),
+                Err(PasswordRule::TooShort) => prop_assert!(length < 8 && only_allowed),
+                Err(PasswordRule::TooLong) => prop_assert!(length > 32 && only_allowed),
+                Err(PasswordRule::TooFewClasses) => prop_assert!(too_few && only_allowed),
+            }
         }
 
         #[test]

@@ -5,7 +5,10 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny},
+};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -264,7 +267,8 @@ pub(crate) fn time_left<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Du
 #[derive(Deserialize)]
 struct Envelope {
     // Some gateways write the names in lower case; the official SDKs take both.
-    #[serde(rename = "Code", alias = "code", default, deserialize_with = "loose")]
+    // One that is something else than text, a number or null makes the answer none of RDS: it must not pass for an answer without a code.
+    #[serde(rename = "Code", alias = "code", default, deserialize_with = "strict")]
     code: Option<Zeroizing<String>>,
     #[serde(
         rename = "RequestId",
@@ -275,20 +279,34 @@ struct Envelope {
     request_id: Option<Zeroizing<String>>,
 }
 
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Loose {
+    Text(String),
+    Number(serde_json::Number),
+    Null(()),
+    Other(IgnoredAny),
+}
+
 fn loose<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Zeroizing<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Loose {
-        Text(String),
-        Number(serde_json::Number),
-        Neither(IgnoredAny),
-    }
     Ok(match Loose::deserialize(deserializer)? {
         Loose::Text(text) => Some(Zeroizing::new(text)),
         Loose::Number(number) => Some(Zeroizing::new(number.to_string())),
-        Loose::Neither(IgnoredAny) => None,
+        Loose::Null(()) | Loose::Other(IgnoredAny) => None,
+    })
+}
+
+/// As [`loose`], but only for what is text, a number or null.
+fn strict<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Zeroizing<String>>, D::Error> {
+    Ok(match Loose::deserialize(deserializer)? {
+        Loose::Text(text) => Some(Zeroizing::new(text)),
+        Loose::Number(number) => Some(Zeroizing::new(number.to_string())),
+        Loose::Null(()) => None,
+        Loose::Other(IgnoredAny) => return Err(D::Error::custom("neither text nor a number")),
     })
 }
 
@@ -325,6 +343,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::rds::near_json::near;
 
     const ID: &str = "D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD";
     const NO_SECRETS: Secrets<'static> = Secrets(&[]);
@@ -436,6 +455,8 @@ mod tests {
         200,
         "<ResetAccountPasswordResponse><RequestId>1</RequestId></ResetAccountPasswordResponse>"
     )]
+    #[case(200, r#"{"RequestId":"1","Code":[]}"#)]
+    #[case(200, r#"{"RequestId":"1","Code":{"Code":"Throttling"}}"#)]
     #[case(302, r#"{"RequestId":"1"}"#)]
     #[case(403, "<html>blocked by the proxy</html>")]
     #[case(502, "Bad Gateway")]
@@ -475,7 +496,75 @@ mod tests {
         );
     }
 
+    /// An answer to each of the three actions.
+    fn any_valid_answer() -> impl Strategy<Value = Value> {
+        const ID: &str = "D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD";
+        proptest::sample::select(vec![
+            serde_json::json!({ "RequestId": ID, "Code": "", "Message": "" }),
+            serde_json::json!({ "RequestId": ID, "Code": "InternalError", "Message": "m" }),
+            serde_json::json!({ "RequestId": ID, "Items": { "DBInstanceAttribute": [
+                { "DBInstanceId": "rm-1", "DBInstanceStatus": "Running", "LockMode": "Unlock" },
+            ] } }),
+            serde_json::json!({ "RequestId": ID, "Accounts": { "DBInstanceAccount": [
+                { "AccountName": "app", "AccountStatus": "Available", "DBInstanceId": "rm-1" },
+            ] } }),
+        ])
+    }
+
+    const TEXTS: &[&str] = &[
+        "Secret12word",
+        "SECRET12WORD",
+        "a.Secret12word.b",
+        "Running",
+        "Stopped",
+        "Deleting",
+        "Unlock",
+        "ManualLock",
+        "Available",
+        "Unavailable",
+        "Lock",
+        "rm-1",
+        "rm-2",
+        "app",
+        "Throttling",
+        "Items",
+        "Accounts",
+        "Code",
+        "RequestId",
+    ];
+
     proptest! {
+        /// An instance or account that is not said to be usable, in so many words, is not believed to be.
+        #[test]
+        fn what_is_nearly_an_answer_is_read_conservatively(
+            status in prop_oneof![3 => Just(200), 1 => 100..600_u16],
+            body in any_valid_answer().prop_flat_map(|valid| near(valid, TEXTS)),
+        ) {
+            let secrets = Secrets(&["Secret12word"]);
+            let answer = answer(status, body.to_string());
+            let (accepted, instance, account) = (
+                answer.accepted(&secrets),
+                answer.db_instance("rm-1", &secrets),
+                answer.account("app", &secrets),
+            );
+            let shown = format!("{accepted:?} {instance:?} {account:?}").to_lowercase();
+            prop_assert!(!shown.contains("secret12word"), "{}", shown);
+            if let Err(error) = &accepted {
+                prop_assert!(!error.to_string().to_lowercase().contains("secret12word"));
+                prop_assert!(instance.is_err() && account.is_err());
+            } else {
+                prop_assert!((200..300).contains(&status));
+                prop_assert!(matches!(body["Code"], Value::Null) || body["Code"] == "");
+            }
+            let says = |text: &str| body.to_string().contains(text);
+            if instance.is_ok_and(|instance| instance.obstacle().is_none()) {
+                prop_assert!(says("\"Running\""));
+            }
+            if account.is_ok_and(|account| account == AccountStatus::Available) {
+                prop_assert!(says("\"Available\""));
+            }
+        }
+
         #[test]
         fn no_answer_panics_or_leaks(
             status in 100..600_u16,

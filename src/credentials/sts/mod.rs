@@ -322,6 +322,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::rds::near_json::near;
 
     #[rstest]
     #[case(None, false, "https://sts.aliyuncs.com")]
@@ -365,6 +366,29 @@ mod tests {
         #[test]
         fn no_answer_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..256)) {
             let _ = parse(&Zeroizing::new(body));
+        }
+
+        /// Whatever is answered: without all four parts there are no credentials, and what there are do not print themselves.
+        #[test]
+        fn what_is_nearly_an_answer_is_one_or_none(body in near(
+            serde_json::json!({ "RequestId": "1-2", "Credentials": {
+                "AccessKeyId": "STS.1", "AccessKeySecret": "canary-secret", "SecurityToken": "canary-token",
+                "Expiration": "2026-11-24T08:00:00Z",
+            } }),
+            &["", "Code", "2026-11-24T08:00:00Z", "Credentials", "canary"],
+        )) {
+            let content = parse(&Zeroizing::new(body.to_string().into_bytes()));
+            let issued = content
+                .and_then(|content| content.credentials)
+                .and_then(|key| key.issued(SourceName::Oidc));
+            if let Some(issued) = issued {
+                let told = format!("{issued:?}");
+                prop_assert!(!told.contains("canary-secret") && !told.contains("canary-token"));
+                let key = &body["Credentials"];
+                for part in ["AccessKeyId", "AccessKeySecret", "SecurityToken", "Expiration"] {
+                    prop_assert!(key.is_array() || !key[part].is_null(), "{}", part);
+                }
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How many requests one cloud account makes in one region.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 use tokio::{
-    sync::{self, OwnedSemaphorePermit, Semaphore},
+    sync::{self, Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -22,6 +23,8 @@ pub(super) struct RequestBudget {
     next: sync::Mutex<()>,
     rate: DefaultDirectRateLimiter,
     gate: Mutex<Gate>,
+    /// Told at each closing.
+    closing: Notify,
 }
 
 impl RequestBudget {
@@ -31,11 +34,23 @@ impl RequestBudget {
             next: sync::Mutex::new(()),
             rate: RateLimiter::direct(quota),
             gate: Mutex::default(),
+            closing: Notify::new(),
         }
     }
 
     pub(super) fn close(&self, now: Instant, period: Duration) {
         self.gate().close(now, period);
+        self.closing.notify_waiters();
+    }
+
+    /// Waits until it is closed, if it is not.
+    pub(super) async fn closed(&self) {
+        let mut closing = pin!(self.closing.notified());
+        // From here on no closing is missed, and one before is seen.
+        closing.as_mut().enable();
+        if self.gate().closed_until(Instant::now()).is_none() {
+            closing.await;
+        }
     }
 
     pub(super) fn is_closed(&self, now: Instant) -> bool {
@@ -64,7 +79,8 @@ impl RequestBudget {
         }
     }
 
-    async fn opened(&self) {
+    /// Waits until it is open, if it is not.
+    pub(super) async fn opened(&self) {
         loop {
             // It can be closed for longer while this sleeps.
             let closed_until = self.gate().closed_until(Instant::now());

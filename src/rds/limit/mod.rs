@@ -5,6 +5,9 @@
 //! 1. [`Limits::turn`]: one reset in flight for each instance, in the order of asking.
 //! 2. [`Limits::instance`]: its state, read once for all who ask within a moment. The read takes a permit of its own.
 //! 3. [`Limits::permit`]: a place in the request budget, and last of all one of the overall slots.
+//!
+//! Who has a turn waits for no budget that is closed, but gives the turn back ([`Limits::permit_unless_closed`]) and waits
+//! without it ([`Limits::opened`]): other identities may have accounts on the same instance.
 
 mod budget;
 mod turn;
@@ -21,7 +24,6 @@ pub use self::turn::InstanceTurn;
 use self::{budget::RequestBudget, turn::Turns};
 use super::{
     endpoint::Region,
-    error::CallError,
     response::{DbInstance, InstanceStatus},
 };
 
@@ -131,14 +133,15 @@ impl Limits {
     ///
     /// # Errors
     /// Those of `read`.
-    pub async fn instance<F>(
+    pub async fn instance<F, E>(
         &self,
         budget: &BudgetKey,
         instance_id: &str,
         read: F,
-    ) -> Result<DbInstance, CallError>
+    ) -> Result<DbInstance, E>
     where
-        F: Future<Output = Result<DbInstance, CallError>>,
+        F: Future<Output = Result<DbInstance, E>>,
+        E: Clone + Send + Sync + 'static,
     {
         // An identity reads for itself alone: what it may see, another one may not.
         let key = (budget.clone(), instance_id.to_owned());
@@ -166,6 +169,21 @@ impl Limits {
             _slot: slot,
             waited: asked.elapsed(),
         }
+    }
+
+    /// As [`Limits::permit`], for one who must not wait while the budget is closed: `None` once it is.
+    pub async fn permit_unless_closed(&self, budget: &BudgetKey) -> Option<Permit> {
+        let closing = self.budget(budget).await;
+        tokio::select! {
+            biased;
+            () = closing.closed() => None,
+            permit = self.permit(budget) => Some(permit),
+        }
+    }
+
+    /// Waits until the budget is open. It may be closed again right after.
+    pub async fn opened(&self, budget: &BudgetKey) {
+        self.budget(budget).await.opened().await;
     }
 
     /// Lets nobody send within this budget for so long; for an answer that says that there were too many requests.
@@ -221,7 +239,7 @@ mod tests {
 
     use super::*;
     use crate::rds::{
-        error::{RequestId, Transport},
+        error::{CallError, RequestId, Transport},
         identifier::Secrets,
         response::Lock,
     };
@@ -253,6 +271,11 @@ mod tests {
 
     fn running() -> DbInstance {
         instance(InstanceStatus::Running, Lock::Unlocked)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it is what a read gives")]
+    fn known(state: DbInstance) -> Result<DbInstance, CallError> {
+        Ok(state)
     }
 
     #[test]
@@ -329,6 +352,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_may_not_wait_for_a_closed_budget_does_not() {
+        let limits = limits(PLENTY, 1, 1);
+        let (key, other) = (key("a", "cn-shanghai"), key("b", "cn-shanghai"));
+        assert!(limits.permit_unless_closed(&key).await.is_some());
+        assert!(limits.opened(&key).now_or_never().is_some());
+        // It closes while a slot is waited for, behind others.
+        let slot = limits.permit(&other).await;
+        let mut others = Box::pin(limits.permit(&key));
+        assert!((&mut others).now_or_never().is_none());
+        let mut waiting = Box::pin(limits.permit_unless_closed(&key));
+        assert!((&mut waiting).now_or_never().is_none());
+        limits.close(&key, Duration::from_secs(3600)).await;
+        assert!(
+            waiting
+                .now_or_never()
+                .is_some_and(|permit| permit.is_none())
+        );
+        drop((slot, others));
+        // And where it was closed before.
+        let late = limits.permit_unless_closed(&key).now_or_never();
+        assert!(late.is_some_and(|permit| permit.is_none()));
+        assert!(limits.opened(&key).now_or_never().is_none());
+        assert!(
+            limits.permit(&other).now_or_never().is_some(),
+            "no slot is lost"
+        );
+    }
+
+    #[tokio::test]
     async fn there_are_never_more_at_once_than_slots() {
         let limits = limits(PLENTY, PLENTY, 3);
         let keys = [
@@ -376,7 +428,7 @@ mod tests {
                 let _permit = limits.permit(&key).await;
                 reads.fetch_add(1, SeqCst);
                 yield_now().await;
-                Ok(running())
+                known(running())
             })
         }))
         .await;
@@ -389,7 +441,7 @@ mod tests {
         let limits = limits(PLENTY, PLENTY, 1);
         let stopped = || instance(InstanceStatus::NotRunning("Stopped"), Lock::Unlocked);
         let (one, other) = (key("a", "cn-shanghai"), key("b", "cn-shanghai"));
-        let read = |state: DbInstance| async { Ok(state) };
+        let read = |state: DbInstance| async { known(state) };
         assert_eq!(
             limits.instance(&one, "rm-1", read(running())).await,
             Ok(running())
@@ -409,13 +461,13 @@ mod tests {
         let limits = limits(PLENTY, PLENTY, 1);
         let key = key("a", "cn-shanghai");
         limits
-            .instance(&key, "rm-1", async { Ok(running()) })
+            .instance(&key, "rm-1", async { known(running()) })
             .await
             .unwrap();
         limits.forget_instance(&key, "rm-1").await;
         let stopped = instance(InstanceStatus::NotRunning("Stopped"), Lock::Unlocked);
         let again = limits
-            .instance(&key, "rm-1", async { Ok(stopped.clone()) })
+            .instance(&key, "rm-1", async { known(stopped.clone()) })
             .await;
         assert_eq!(again, Ok(stopped));
     }
@@ -430,7 +482,7 @@ mod tests {
             failed.await.unwrap();
             Err(failure.clone())
         });
-        let second = limits.instance(&key, "rm-1", async { Ok(running()) });
+        let second = limits.instance(&key, "rm-1", async { known(running()) });
         let ask = async {
             yield_now().await;
             fail.send(()).unwrap();
@@ -438,7 +490,9 @@ mod tests {
         let (first, second, ()) = tokio::join!(first, second, ask);
         assert_eq!((first, second), (Err(failure.clone()), Err(failure)));
         assert_eq!(
-            limits.instance(&key, "rm-1", async { Ok(running()) }).await,
+            limits
+                .instance(&key, "rm-1", async { known(running()) })
+                .await,
             Ok(running())
         );
     }
@@ -447,9 +501,10 @@ mod tests {
     async fn a_reader_that_gives_up_leaves_the_read_to_the_next() {
         let limits = limits(PLENTY, PLENTY, 1);
         let key = key("a", "cn-shanghai");
-        let mut gives_up = Box::pin(limits.instance(&key, "rm-1", pending()));
+        let mut gives_up =
+            Box::pin(limits.instance(&key, "rm-1", pending::<Result<DbInstance, CallError>>()));
         assert!((&mut gives_up).now_or_never().is_none());
-        let mut next = Box::pin(limits.instance(&key, "rm-1", async { Ok(running()) }));
+        let mut next = Box::pin(limits.instance(&key, "rm-1", async { known(running()) }));
         assert!((&mut next).now_or_never().is_none());
         drop(gives_up);
         assert_eq!(next.await, Ok(running()));
@@ -469,7 +524,7 @@ mod tests {
                     .instance(&key, &instance_id, async {
                         let _permit = limits.permit(&key).await;
                         yield_now().await;
-                        Ok(running())
+                        known(running())
                     })
                     .await;
                 assert_eq!(state, Ok(running()));

@@ -11,6 +11,7 @@ pub struct Target {
     instance: Option<String>,
     account: Option<String>,
     role: Option<String>,
+    access_key: Option<String>,
 }
 
 /// What a [`Target`] looks at.
@@ -21,6 +22,8 @@ pub(crate) struct Features<'a> {
     pub(crate) account: Option<&'a str>,
     /// ARN of the role that is asked for, or whose key is used.
     pub(crate) role: Option<&'a str>,
+    /// Id of the access key that it is signed with.
+    pub(crate) access_key: Option<&'a str>,
 }
 
 impl Target {
@@ -58,6 +61,13 @@ impl Target {
         self
     }
 
+    /// Only requests that are signed with this access key (by id).
+    #[must_use]
+    pub fn access_key(mut self, id: impl Into<String>) -> Self {
+        self.access_key = Some(id.into());
+        self
+    }
+
     fn matches(&self, request: Features<'_>) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == found
@@ -66,6 +76,7 @@ impl Target {
             && is(&self.instance, request.instance)
             && is(&self.account, request.account)
             && is(&self.role, request.role)
+            && is(&self.access_key, request.access_key)
     }
 }
 
@@ -360,6 +371,7 @@ mod tests {
             instance: Some(instance),
             account,
             role: None,
+            access_key: Some("id"),
         }
     }
 
@@ -386,6 +398,17 @@ mod tests {
         assert!(faults.is_set(first));
         faults.clear(second);
         assert!(faults.take(features(RESET, "rm-2", None)).is_none());
+    }
+
+    #[test]
+    fn a_fault_can_be_for_one_access_key() {
+        let mut faults = Faults::default();
+        let another = Target::from(RESET).access_key("another");
+        faults.add(Fault::close_connection().on(another));
+        assert!(faults.take(features(RESET, "rm-1", None)).is_none());
+        let its = faults.add(Fault::close_connection().on(Target::any().access_key("id")));
+        let taken = faults.take(features(RESET, "rm-1", None));
+        assert_eq!(taken.map(|(id, _)| id), Some(its));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
     action::Service,
     answer::{Answer, ApiError, Format},
     endpoint::Endpoint,
-    fault::{Fault, FaultId, Kind, Point},
+    fault::{Fault, FaultId, Features, Kind, Point},
     journal::Outcome,
     request::{HttpRequest, ParsedRequest},
     shared::Shared,
@@ -98,7 +98,7 @@ impl Way<'_> {
     async fn carry_out(&self, admitted: &Admitted, client: &mut Client) -> Option<WireAnswer> {
         let fault = self
             .shared
-            .update(|state| state.faults.take(admitted.features()));
+            .update(|state| state.faults.take(self.features(admitted)));
         let (before, after) = match fault {
             Some((id, fault)) if fault.after_effect => (None, Some((id, fault))),
             other => (other, None),
@@ -132,11 +132,18 @@ impl Way<'_> {
         }
     }
 
+    fn features<'a>(&'a self, admitted: &'a Admitted) -> Features<'a> {
+        Features {
+            access_key: self.request.access_key_id(),
+            ..admitted.features()
+        }
+    }
+
     /// Waits as long as a pause holds requests at this point.
     async fn hold(&self, point: Point, admitted: &Admitted) {
         let ticket = self
             .shared
-            .update(|state| state.faults.arrive(point, admitted.features()));
+            .update(|state| state.faults.arrive(point, self.features(admitted)));
         if let Some(ticket) = ticket {
             self.shared
                 .wait_until(|state| state.faults.may_go(ticket).then_some(()))

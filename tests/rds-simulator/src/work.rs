@@ -62,6 +62,7 @@ impl Admitted {
             instance: call.map(|call| call.instance.as_str()),
             account: call.and_then(rds::Call::account),
             role: self.role.as_deref(),
+            access_key: None,
         }
     }
 }

@@ -248,6 +248,14 @@ impl Operator {
         self.signal(Signal::CONT)
     }
 
+    /// SIGTERM, without waiting for the end.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn ask_to_end(&self) -> Result<()> {
+        self.signal(Signal::TERM)
+    }
+
     /// SIGTERM, and how it ended.
     ///
     /// # Errors

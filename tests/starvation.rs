@@ -1,0 +1,208 @@
+//! Who cannot get on does not hold up those who can.
+#![expect(
+    clippy::tests_outside_test_module,
+    reason = "an integration test is a test module as a whole"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PostParams;
+use rds_password_operator::api::{CredentialsReference, DatabaseAccountPassword};
+use rds_simulator::{AccessKey, Account, Action, Call, Fault, Instance, Target};
+use serde_json::json;
+use testbed::bed::INITIAL_PASSWORD;
+use testbed::{Testbed, reason};
+
+const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many resources cannot get on, and how many can.
+const STUCK: usize = 100;
+const OTHERS: usize = 10;
+
+const CROWDED: &str = "rm-crowded";
+const THROTTLED_KEY: &str = "throttled-key";
+
+/// An account, added to an instance that is there, and a resource for it; not created yet.
+fn member(bed: &Testbed, name: &str, instance: &str) -> Result<DatabaseAccountPassword> {
+    bed.rds
+        .add_account(instance, Account::new(name, INITIAL_PASSWORD))?;
+    let mut resource = bed.resource(name, "password");
+    instance.clone_into(&mut resource.spec.instance_id);
+    name.clone_into(&mut resource.spec.account_name);
+    Ok(resource)
+}
+
+async fn create_all(bed: &Testbed, resources: &[DatabaseAccountPassword]) -> Result<()> {
+    stream::iter(resources)
+        .map(async |resource: &DatabaseAccountPassword| bed.create(resource).await)
+        .buffer_unordered(8)
+        .try_collect::<Vec<_>>()
+        .await?;
+    Ok(())
+}
+
+/// Resources with an instance each. Their names come last, and so they are looked at last.
+fn others(bed: &Testbed) -> Result<Vec<DatabaseAccountPassword>> {
+    let one = |number| {
+        let instance = format!("rm-other-{number}");
+        bed.rds.add_instance(Instance::new(&instance));
+        member(bed, &format!("other-{number}"), &instance)
+    };
+    (0..OTHERS).map(one).collect()
+}
+
+async fn until_all_are_ready(bed: &Testbed, resources: &[DatabaseAccountPassword]) -> Result<()> {
+    for resource in resources {
+        let name = resource.metadata.name.as_deref();
+        bed.wait_until_ready(name.context("no name")?).await?;
+    }
+    Ok(())
+}
+
+/// A hundred accounts of one instance, and ten instances with one.
+async fn a_crowded_instance(bed: &Testbed) -> Result<Vec<DatabaseAccountPassword>> {
+    bed.create_secret("password", "First#Password1").await?;
+    bed.rds.add_instance(Instance::new(CROWDED));
+    let stuck = (0..STUCK).map(|number| member(bed, &format!("crowd-{number}"), CROWDED));
+    create_all(bed, &stuck.collect::<Result<Vec<_>>>()?).await?;
+    let others = others(bed)?;
+    create_all(bed, &others).await?;
+    Ok(others)
+}
+
+fn is_of(instance: &str) -> impl Fn(&&Call) -> bool {
+    move |call| call.instance.as_deref() == Some(instance)
+}
+
+/// All share one request budget, which hands out one place after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_does_not_run_takes_one_place_for_all_its_accounts() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let others = a_crowded_instance(&bed).await?;
+    bed.rds.set_instance_status(CROWDED, "Rebooting")?;
+    let builder = bed.operator().await?.flag("rds-qps", "5");
+    let _operator = builder.flag("concurrency", "2").start().await?;
+    until_all_are_ready(&bed, &others).await?;
+
+    let calls = bed.calls();
+    let is_a_reset = |call: &Call| call.is(Action::ResetAccountPassword);
+    let last = calls.iter().rposition(is_a_reset).context("no reset")?;
+    let (of_the_crowd, of_others): (Vec<_>, Vec<_>) =
+        calls[..last].iter().partition(is_of(CROWDED));
+    // One read at a time waits in the budget's queue, and all others stand in it as well.
+    ensure!(
+        of_the_crowd.len() <= of_others.len(),
+        "{} calls for {STUCK} accounts that wait, {} for {OTHERS} that do not: {calls:#?}",
+        of_the_crowd.len(),
+        of_others.len(),
+    );
+    for number in 0..STUCK {
+        bed.wait_for_reason(&format!("crowd-{number}"), "InstanceNotRunning")
+            .await?;
+    }
+    ensure!(bed.resets().iter().filter(is_of(CROWDED)).count() == 0);
+    Ok(())
+}
+
+/// There are two slots for calls in all.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_does_not_answer_takes_one_slot_for_all_its_accounts() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let others = a_crowded_instance(&bed).await?;
+    let pause = bed.rds.pause(Target::any().instance(CROWDED));
+    let builder = bed.operator().await?.flag("concurrency", "2");
+    let _operator = builder.start().await?;
+    pause.wait_for_held(1, PATIENCE).await?;
+    until_all_are_ready(&bed, &others).await?;
+    ensure!(bed.resets().iter().filter(is_of(CROWDED)).count() == 0);
+    pause.release();
+    Ok(())
+}
+
+fn by_the_throttled_key(mut resource: DatabaseAccountPassword) -> Result<DatabaseAccountPassword> {
+    resource.spec.credentials = Some(CredentialsReference {
+        service_account_name: None,
+        secret_ref: Some(serde_json::from_value(json!({ "name": THROTTLED_KEY }))?),
+    });
+    Ok(resource)
+}
+
+async fn create_the_throttled_key(bed: &Testbed) -> Result<()> {
+    let data = [("accessKeyId", THROTTLED_KEY), ("accessKeySecret", "s")];
+    let data = data.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(THROTTLED_KEY.to_owned()),
+            ..ObjectMeta::default()
+        },
+        string_data: Some(BTreeMap::from(data)),
+        ..Secret::default()
+    };
+    bed.secrets()
+        .create(&PostParams::default(), &secret)
+        .await?;
+    bed.rds.add_access_key(AccessKey::new(THROTTLED_KEY, "s"));
+    // For longer than the tests' patience.
+    let for_good = Fault::throttled("Throttling.User", Duration::from_secs(120));
+    bed.rds
+        .add_fault(for_good.on(Target::any().access_key(THROTTLED_KEY)));
+    Ok(())
+}
+
+/// There is one slot for calls in all, and the throttled resources come first, on the others' instances too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_is_throttled_holds_up_no_other_one() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    bed.create_secret("password", "First#Password1").await?;
+    create_the_throttled_key(&bed).await?;
+    let others = others(&bed)?;
+    let throttled = (0..STUCK).map(|number| {
+        let instance = match number % 2 {
+            0 => format!("rm-other-{}", number % OTHERS),
+            _ => format!("rm-throttled-{}", number % OTHERS),
+        };
+        if number < OTHERS && number % 2 == 1 {
+            bed.rds.add_instance(Instance::new(&instance));
+        }
+        by_the_throttled_key(member(&bed, &format!("crowd-{number}"), &instance)?)
+    });
+    create_all(&bed, &throttled.collect::<Result<Vec<_>>>()?).await?;
+    let builder = bed.operator().await?.flag("concurrency", "1");
+    let _operator = builder.start().await?;
+    let is_throttled = |call: &Call| call.code.as_deref() == Some("Throttling.User");
+    bed.rds
+        .journal()
+        .wait_for(PATIENCE, |calls| calls.iter().any(is_throttled))
+        .await?;
+
+    create_all(&bed, &others).await?;
+    until_all_are_ready(&bed, &others).await?;
+    bed.rotate("password", "Second#Password2").await?;
+    let is_rotated = |other: &DatabaseAccountPassword| {
+        let spec = &other.spec;
+        bed.rds
+            .login(&spec.instance_id, &spec.account_name, "Second#Password2")
+    };
+    bed.rds
+        .journal()
+        .wait_for(PATIENCE, |_| others.iter().all(is_rotated))
+        .await?;
+    // They wait as they were asked to, and say so.
+    let throttled = bed.calls().into_iter().filter(is_throttled).count();
+    ensure!(throttled <= 5, "{throttled} calls");
+    let resources = bed
+        .resources()
+        .list(&kube::api::ListParams::default())
+        .await?;
+    let told = resources
+        .iter()
+        .filter(|resource| reason(resource, "Ready") == Some("Throttled"));
+    ensure!(told.count() >= 1);
+    Ok(())
+}
