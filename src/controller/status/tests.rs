@@ -401,6 +401,13 @@ fn after_a_look_that_called_nobody(#[case] mut life: Life, #[case] expected: &st
 )]
 #[case::same_value_after_a_failure(with(Life::new(), |life| { life.pass(THROTTLED); }), "Throttled")]
 #[case::same_value_after_a_refusal(with(Life::new(), |life| { life.pass(REFUSED); }), "PasswordInvalid")]
+#[case::another_value_after_a_refusal(
+    with(Life::new(), |life| {
+        life.pass(REFUSED);
+        life.world.rotate(OTHER_PASSWORD);
+    }),
+    "Pending"
+)]
 #[case::same_value_while_the_instance_was_away(
     with(Life::new(), |life| { life.pass(NOT_RUNNING); }),
     "InstanceNotRunning"
@@ -443,10 +450,46 @@ fn a_reason_has_one_name() {
 /// A refused value is told of in the pass after the refusal too, in the words of the one table entry that there is for it.
 #[test]
 fn there_is_one_explanation_for_a_refused_value() {
-    let entries = TABLE
+    let entries: Vec<_> = TABLE
         .iter()
-        .filter(|entry| entry.reason == Reason::PasswordInvalid);
-    assert_eq!(entries.count(), 1);
+        .filter(|entry| entry.reason == Reason::PasswordInvalid)
+        .collect();
+    assert_eq!(entries.len(), 1);
+    let mut life = Life::new();
+    life.pass(REFUSED);
+    life.sleep(700);
+    life.queue();
+    assert_eq!(
+        life.message(ConditionType::SecretReady),
+        format!("{} (code Some.Code)", entries[0].explanation)
+    );
+}
+
+#[rstest]
+#[case(
+    THROTTLED,
+    ConditionType::PasswordSynced,
+    "what it means and what to do (code Some.Code)"
+)]
+#[case(
+    NOT_RUNNING,
+    ConditionType::InstanceReady,
+    "what it means and what to do (code Some.Code)"
+)]
+#[case(
+    Answer::Lost(false),
+    ConditionType::PasswordSynced,
+    "what it means and what to do"
+)]
+fn the_message_explains_a_failure_and_names_its_code(
+    #[case] answer: Answer,
+    #[case] type_: ConditionType,
+    #[case] told: &str,
+) {
+    let mut life = Life::new();
+    life.pass(answer);
+    assert_eq!(life.message(type_), told);
+    assert_eq!(life.message(ConditionType::Ready), told);
 }
 
 #[rstest]
