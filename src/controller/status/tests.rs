@@ -6,7 +6,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::api::{HISTORY_LIMIT, Target, Trigger};
+use crate::api::{HISTORY_LIMIT, ReadyReason, Target, Trigger};
 use crate::controller::decide::{Ownership, decide};
 use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, accepted, at, failure};
 use crate::controller::outcome::{Account, Failure};
@@ -433,6 +433,62 @@ fn stalled_is_what_needs_a_person() {
             "{entry:?}"
         );
     }
+}
+
+#[rstest]
+fn what_is_well_is_not_stalled(
+    #[values(ReadyReason::InSync, ReadyReason::Suspended)] reason: ReadyReason,
+) {
+    assert!(!is_stalled(reason));
+}
+
+#[test]
+fn without_a_value_nothing_has_failed_and_nothing_is_due() {
+    let observation = with(Life::new(), |life| {
+        life.pass(THROTTLED);
+        life.world.secret = Err(SecretProblem::NotFound);
+    })
+    .world
+    .observe();
+    assert_eq!(failures(&observation), 0);
+    assert!(!is_due(&observation));
+}
+
+#[rstest]
+#[case(0, 0)]
+#[case(1, 1)]
+#[case(999_999_999, 1)]
+fn a_time_is_rounded_up(#[case] nanoseconds: u64, #[case] seconds: i64) {
+    let time = at(0) + Duration::from_nanos(nanoseconds);
+    assert_eq!(whole_seconds_up(time), at(seconds));
+}
+
+/// A pass may find that the account has to be looked at, and end before it does.
+#[test]
+fn an_account_that_was_not_looked_at_is_not_available_still() {
+    let mut life = Life::new();
+    life.pass(NOT_AVAILABLE);
+    let told = life.summary();
+    let observation = life.world.observe();
+    life.tell(&observation, &Outcome::Settled(Decision::LookAtAccount));
+    assert_eq!(life.summary(), told);
+}
+
+/// The account was not available for another value, which the Secret has no longer.
+#[test]
+fn a_value_that_rds_has_is_not_told_of_in_the_words_of_anothers_failure() {
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(Answer::Fails(
+        Class::InstanceBusy,
+        Reason::AccountNotAvailable,
+        true,
+    ));
+    life.world.rotate(PASSWORD);
+    life.world.edit(&json!({ "suspend": true }));
+    life.pass(AVAILABLE);
+    let message = life.message(ConditionType::PasswordSynced);
+    assert!(message.starts_with("RDS accepted"), "{message}");
 }
 
 /// The table tells what the metrics, the history and the conditions call it by one name.
