@@ -88,6 +88,13 @@ mod tests {
         );
     }
 
+    #[rstest]
+    #[case(0.0, 40)]
+    #[case(0.5, 50)]
+    fn resync_is_within_the_hour(#[case] jitter: f64, #[case] minutes: u32) {
+        assert_eq!(resync(jitter), minutes * MINUTE);
+    }
+
     #[test]
     fn the_header_rules() {
         let header = Duration::from_secs(7);

@@ -504,7 +504,16 @@ mod tests {
 
     #[rstest]
     fn unknown_codes(
-        #[values("", "DB Operation Failed", "NotFound", "throttling", "XForbidden")] code: &str,
+        #[values(
+            "",
+            "DB Operation Failed",
+            "NotFound",
+            "throttling",
+            "XForbidden",
+            "InternalErrorX",
+            "XInternalError"
+        )]
+        code: &str,
     ) {
         assert!(find(code).is_none());
         assert_eq!(label_of(code), OTHER);

@@ -6,7 +6,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::api::{HISTORY_LIMIT, Target, Trigger};
+use crate::api::{HISTORY_LIMIT, ReadyReason, Target, Trigger};
 use crate::controller::decide::{Ownership, decide};
 use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, accepted, at, failure};
 use crate::controller::outcome::{Account, Failure};
@@ -401,6 +401,13 @@ fn after_a_look_that_called_nobody(#[case] mut life: Life, #[case] expected: &st
 )]
 #[case::same_value_after_a_failure(with(Life::new(), |life| { life.pass(THROTTLED); }), "Throttled")]
 #[case::same_value_after_a_refusal(with(Life::new(), |life| { life.pass(REFUSED); }), "PasswordInvalid")]
+#[case::another_value_after_a_refusal(
+    with(Life::new(), |life| {
+        life.pass(REFUSED);
+        life.world.rotate(OTHER_PASSWORD);
+    }),
+    "Pending"
+)]
 #[case::same_value_while_the_instance_was_away(
     with(Life::new(), |life| { life.pass(NOT_RUNNING); }),
     "InstanceNotRunning"
@@ -428,6 +435,62 @@ fn stalled_is_what_needs_a_person() {
     }
 }
 
+#[rstest]
+fn what_is_well_is_not_stalled(
+    #[values(ReadyReason::InSync, ReadyReason::Suspended)] reason: ReadyReason,
+) {
+    assert!(!is_stalled(reason));
+}
+
+#[test]
+fn without_a_value_nothing_has_failed_and_nothing_is_due() {
+    let observation = with(Life::new(), |life| {
+        life.pass(THROTTLED);
+        life.world.secret = Err(SecretProblem::NotFound);
+    })
+    .world
+    .observe();
+    assert_eq!(failures(&observation), 0);
+    assert!(!is_due(&observation));
+}
+
+#[rstest]
+#[case(0, 0)]
+#[case(1, 1)]
+#[case(999_999_999, 1)]
+fn a_time_is_rounded_up(#[case] nanoseconds: u64, #[case] seconds: i64) {
+    let time = at(0) + Duration::from_nanos(nanoseconds);
+    assert_eq!(whole_seconds_up(time), at(seconds));
+}
+
+/// A pass may find that the account has to be looked at, and end before it does.
+#[test]
+fn an_account_that_was_not_looked_at_is_not_available_still() {
+    let mut life = Life::new();
+    life.pass(NOT_AVAILABLE);
+    let told = life.summary();
+    let observation = life.world.observe();
+    life.tell(&observation, &Outcome::Settled(Decision::LookAtAccount));
+    assert_eq!(life.summary(), told);
+}
+
+/// The account was not available for another value, which the Secret has no longer.
+#[test]
+fn a_value_that_rds_has_is_not_told_of_in_the_words_of_anothers_failure() {
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(Answer::Fails(
+        Class::InstanceBusy,
+        Reason::AccountNotAvailable,
+        true,
+    ));
+    life.world.rotate(PASSWORD);
+    life.world.edit(&json!({ "suspend": true }));
+    life.pass(AVAILABLE);
+    let message = life.message(ConditionType::PasswordSynced);
+    assert!(message.starts_with("RDS accepted"), "{message}");
+}
+
 /// The table tells what the metrics, the history and the conditions call it by one name.
 #[test]
 fn a_reason_has_one_name() {
@@ -443,10 +506,46 @@ fn a_reason_has_one_name() {
 /// A refused value is told of in the pass after the refusal too, in the words of the one table entry that there is for it.
 #[test]
 fn there_is_one_explanation_for_a_refused_value() {
-    let entries = TABLE
+    let entries: Vec<_> = TABLE
         .iter()
-        .filter(|entry| entry.reason == Reason::PasswordInvalid);
-    assert_eq!(entries.count(), 1);
+        .filter(|entry| entry.reason == Reason::PasswordInvalid)
+        .collect();
+    assert_eq!(entries.len(), 1);
+    let mut life = Life::new();
+    life.pass(REFUSED);
+    life.sleep(700);
+    life.queue();
+    assert_eq!(
+        life.message(ConditionType::SecretReady),
+        format!("{} (code Some.Code)", entries[0].explanation)
+    );
+}
+
+#[rstest]
+#[case(
+    THROTTLED,
+    ConditionType::PasswordSynced,
+    "what it means and what to do (code Some.Code)"
+)]
+#[case(
+    NOT_RUNNING,
+    ConditionType::InstanceReady,
+    "what it means and what to do (code Some.Code)"
+)]
+#[case(
+    Answer::Lost(false),
+    ConditionType::PasswordSynced,
+    "what it means and what to do"
+)]
+fn the_message_explains_a_failure_and_names_its_code(
+    #[case] answer: Answer,
+    #[case] type_: ConditionType,
+    #[case] told: &str,
+) {
+    let mut life = Life::new();
+    life.pass(answer);
+    assert_eq!(life.message(type_), told);
+    assert_eq!(life.message(ConditionType::Ready), told);
 }
 
 #[rstest]

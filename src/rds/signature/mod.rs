@@ -254,6 +254,7 @@ mod definition {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -268,6 +269,20 @@ mod tests {
         assert_eq!(text.parse(), method);
         if let Ok(method) = method {
             assert_eq!(method.to_string(), text);
+        }
+    }
+
+    proptest! {
+        /// With every byte encoded, all that is reserved is used, but for the `&` that the first pair does not have. A text that
+        /// had grown would have doubled.
+        #[test]
+        fn pairs_never_grow(names_and_values in proptest::collection::vec("[!/%é]{1,9}", 2..9)) {
+            let pairs: Vec<_> = names_and_values
+                .windows(2)
+                .map(|both| (both[0].as_str(), both[1].as_str()))
+                .collect();
+            let encoded = encode_pairs(&pairs);
+            prop_assert_eq!(encoded.capacity(), encoded.len() + 1);
         }
     }
 }

@@ -197,6 +197,14 @@ mod tests {
         );
     }
 
+    /// A text that had grown would have another capacity than the longest that it could have been.
+    #[test]
+    fn the_string_to_sign_never_grows() {
+        let text = string_to_sign("POST", &[("AccountPassword", "Aa1!@#$%^&*()_+-=")]);
+        let query = encode_pairs(&[("AccountPassword", "Aa1!@#$%^&*()_+-=")]);
+        assert_eq!(text.capacity(), "POST&%2F&".len() + 3 * query.len());
+    }
+
     /// The same, written from the documentation's words.
     fn from_the_definition(
         http_method: &str,
