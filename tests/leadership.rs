@@ -114,6 +114,40 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The old leader stands still while it writes down what it is about to send, and that arrives when another one has found the
+/// Secret turned back, and so nothing to do. Whether it will be sent, nobody can know.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_arrives_late_is_looked_at() -> Result<()> {
+    let (bed, proxy, old) = in_sync_behind_a_proxy().await?;
+    bed.settle().await?;
+    let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    let writes = proxy.hold(writes);
+    bed.rotate("orders-db", "Second#Password2").await?;
+    writes.wait_for_held(1, PATIENCE).await?;
+    old.pause()?;
+    bed.rotate("orders-db", "First#Password1").await?;
+    let new = short_lease(bed.operator().await?).start().await?;
+    new.wait_until_leading().await?;
+    bed.settle().await?;
+    assert_eq!(passwords(&bed), ["First#Password1"]);
+
+    writes.release();
+    bed.wait_for("orders-app", "sent again", |resource| {
+        let Some(status) = &resource.status else {
+            return false;
+        };
+        status.history.len() == 2 && status.last_attempt.is_none() && status.pending_since.is_none()
+    })
+    .await?;
+    old.resume()?;
+    old.wait_for_log("the leadership was lost").await?;
+    bed.settle().await?;
+    bed.wait_until_ready("orders-app").await?;
+    let first = "First#Password1";
+    assert_eq!(passwords(&bed), [first, first]);
+    Ok(())
+}
+
 /// A reset of the old leader is at RDS when it stands still, and its answer is read, or seen to be lost, after another one has
 /// reset the account. Nobody can know which of the two RDS carried out last, so the newest value is sent again.
 #[tokio::test(flavor = "multi_thread")]

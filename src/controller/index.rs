@@ -9,7 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use super::watched::Watched;
-use crate::api::{Target, request_of};
+use super::written::digest;
+use crate::api::{DatabaseAccountPassword, Target, request_of};
 
 /// Namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,8 +41,10 @@ pub struct Facts {
     request: Option<String>,
     /// Whether the last reset has to be sent again, because another one may have come after it.
     must_resend: bool,
-    /// Whether the status speaks of this generation.
-    is_observed: bool,
+    /// A digest of the status; nothing of one that cannot be decoded.
+    status: Option<u64>,
+    /// Whether another process or a person has written that status.
+    is_of_another: bool,
     secret: Option<ObjectName>,
     claim: Option<Claim>,
 }
@@ -56,9 +59,9 @@ struct Claim {
 }
 
 impl Facts {
-    /// The facts of a watched resource.
+    /// The facts of a watched resource. `written` tells whether this process has written its status.
     #[must_use]
-    pub fn of(watched: &Watched) -> Self {
+    pub fn of(watched: &Watched, written: impl Fn(&DatabaseAccountPassword) -> bool) -> Self {
         let metadata = kube::Resource::meta(watched);
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
         let is_being_deleted = metadata.deletion_timestamp.is_some();
@@ -79,17 +82,15 @@ impl Facts {
                 (resource.target.clone(), resource.last_reset, false, None)
             }
         };
-        let is_observed = match watched {
-            Watched::Decoded(resource) => {
-                let status = resource.status.as_ref();
-                status.is_some_and(|it| it.observed_generation == metadata.generation)
-            }
-            Watched::Undecodable(_) => true,
+        let (status, is_of_another) = match watched {
+            Watched::Decoded(resource) => (Some(digest(resource)), !written(resource)),
+            Watched::Undecodable(_) => (None, false),
         };
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation,
-            is_observed,
+            status,
+            is_of_another,
             request: request_of(metadata).map(str::to_owned),
             must_resend,
             secret,
@@ -118,8 +119,8 @@ impl Facts {
             || self.generation != other.generation
             || self.request != other.request
             || (self.must_resend && !other.must_resend)
-            // A process that led before has written what it found when the spec was another one.
-            || (!self.is_observed && other.is_observed)
+            // A process that led before has written what it found before it knew that, or a person what is not so.
+            || (self.is_of_another && self.status != other.status)
             || self.secret != other.secret
             || target(self) != target(other)
     }

@@ -246,6 +246,7 @@ pub(super) async fn replace(
     let part = format!("status of DatabaseAccountPasswords in namespace {namespace}");
     let api = Api::<DatabaseAccountPassword>::namespaced(context.client.clone(), &namespace);
     let (name, params) = (resource.name_any(), PostParams::default());
+    context.written.expect(resource);
     let written = api.replace_status(&name, &params, resource);
     let written = {
         let _write = context.writes.acquire().await;

@@ -134,12 +134,13 @@ pub fn watch_resources(
                     let state = store.state();
                     let listed = state
                         .iter()
-                        .map(|watched| (ObjectName::of(watched.meta()), Facts::of(watched)));
+                        .map(|watched| (ObjectName::of(watched.meta()), facts(&context, watched)));
                     context.index().replace(namespace.as_deref(), listed)
                 }
                 Event::Apply(watched) => {
                     let name = ObjectName::of(watched.meta());
-                    context.index().apply(&name, Facts::of(&watched))
+                    let facts = facts(&context, &watched);
+                    context.index().apply(&name, facts)
                 }
                 Event::Delete(watched) => context.index().delete(&ObjectName::of(watched.meta())),
             };
@@ -147,6 +148,10 @@ pub fn watch_resources(
         }
     };
     (reader, watch)
+}
+
+fn facts(context: &Context, watched: &Watched) -> Facts {
+    Facts::of(watched, |resource| context.written.is_own(resource))
 }
 
 /// Watches the metadata of the Secrets of a scope for ever. Nothing of them is kept but the version of those that are read.

@@ -1,5 +1,6 @@
-//! Remembers the operator's own last status writes until the watch has brought them back.
+//! Remembers the operator's own status writes until the watch has brought them back.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use kube::ResourceExt as _;
@@ -14,25 +15,57 @@ const KEPT_FOR: Duration = Duration::from_secs(5 * 60);
 /// again right before.
 const CAPACITY: u64 = 100_000;
 
-/// The `resourceVersion` of the last write to each resource, by uid.
-pub struct Written(Cache<String, String>);
+/// What this process has written.
+pub struct Written {
+    /// The `resourceVersion` of the last write to each resource, by uid.
+    versions: Cache<String, String>,
+    /// The digests of the statuses that were sent, whether an answer came or not.
+    statuses: Cache<u64, ()>,
+}
 
 impl Default for Written {
     fn default() -> Self {
-        Self(
-            Cache::builder()
+        Self {
+            versions: Cache::builder()
                 .max_capacity(CAPACITY)
                 .time_to_live(KEPT_FOR)
                 .build(),
-        )
+            statuses: Cache::builder()
+                .max_capacity(CAPACITY)
+                .time_to_live(KEPT_FOR)
+                .build(),
+        }
     }
 }
 
+/// Tells a status of a resource from its others. No secret: it stays in memory, and a status has none.
+#[must_use]
+pub fn digest(resource: &DatabaseAccountPassword) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    resource.metadata.uid.hash(&mut hasher);
+    // What the operator writes is what comes back. If a status could not be written as JSON, none could be sent.
+    serde_json::to_vec(&resource.status)
+        .unwrap_or_default()
+        .hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Written {
+    /// `resource` is about to be sent with this status. Said before, since the watch can be faster than the answer.
+    pub fn expect(&self, resource: &DatabaseAccountPassword) {
+        self.statuses.insert(digest(resource), ());
+    }
+
+    /// Whether the status was sent by this process, and not by another that leads no more, or a person.
+    #[must_use]
+    pub fn is_own(&self, resource: &DatabaseAccountPassword) -> bool {
+        self.statuses.contains_key(&digest(resource))
+    }
+
     /// `resource` is what the API server answered to a write.
     pub fn remember(&self, resource: &DatabaseAccountPassword) {
         if let (Some(uid), Some(version)) = (resource.uid(), resource.resource_version()) {
-            self.0.insert(uid, version);
+            self.versions.insert(uid, version);
         }
     }
 
@@ -42,10 +75,10 @@ impl Written {
         let Some(uid) = stored.uid() else {
             return false;
         };
-        match self.0.get(&uid) {
+        match self.versions.get(&uid) {
             None => false,
             Some(version) if stored.resource_version().as_ref() == Some(&version) => {
-                self.0.invalidate(&uid);
+                self.versions.invalidate(&uid);
                 false
             }
             // Versions are opaque, so a newer one cannot be told from an older one.

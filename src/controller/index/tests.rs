@@ -26,6 +26,8 @@ struct Resource {
     observed: u32,
     /// Whatever else the operator or others write: conditions, the last attempt, labels.
     noise: u8,
+    /// Whether this process has written the status.
+    is_own: bool,
 }
 
 impl Resource {
@@ -43,13 +45,14 @@ impl Resource {
             has_fingerprint: true,
             observed: 0,
             noise: 0,
+            is_own: true,
         }
     }
 
     fn facts(&self, name: &ObjectName) -> Facts {
         let watched: Watched = serde_json::from_value(self.json(name)).unwrap();
         assert_eq!(matches!(watched, Watched::Decoded(_)), self.is_decodable);
-        Facts::of(&watched)
+        Facts::of(&watched, |_| self.is_own)
     }
 
     fn json(&self, name: &ObjectName) -> Value {
@@ -142,11 +145,12 @@ impl Resource {
             before.reads(),
             before.claims(),
         ) || (self.must_resend() && !before.must_resend())
-            || (!self.is_observed() && before.is_observed())
+            || (self.is_decodable && !self.is_own && self.status() != before.status())
     }
 
-    fn is_observed(&self) -> bool {
-        !self.is_decodable || self.observed == self.generation
+    fn status(&self) -> impl PartialEq + use<> {
+        let last_reset = self.last_reset.map(|reset| (reset, self.has_fingerprint));
+        (self.observed, self.noise, last_reset)
     }
 }
 
@@ -293,7 +297,8 @@ enum Change {
     /// The status speaks of the generation so many before.
     Observed(u32),
     /// The operator's own write after anything else, or somebody's label.
-    Noise(u8),
+    /// And whether this process wrote it.
+    Noise(u8, bool),
     BeginDeletion,
     Decodable(bool),
     /// Deleted and created anew, without the watch telling of the deletion.
@@ -332,7 +337,7 @@ impl Model {
             Change::Observed(behind) => {
                 resource.observed = resource.generation.saturating_sub(behind);
             }
-            Change::Noise(noise) => resource.noise = noise,
+            Change::Noise(noise, is_own) => (resource.noise, resource.is_own) = (noise, is_own),
             Change::BeginDeletion => {
                 resource.generation += 1;
                 resource.is_being_deleted = true;
@@ -510,7 +515,7 @@ fn any_change() -> impl Strategy<Value = Change> {
         3 => (0_u8..8).prop_map(Change::Reset),
         1 => Just(Change::Overlapped),
         2 => (0..2_u32).prop_map(Change::Observed),
-        2 => (0_u8..3).prop_map(Change::Noise),
+        3 => (0_u8..3, any::<bool>()).prop_map(|(noise, is_own)| Change::Noise(noise, is_own)),
         1 => Just(Change::BeginDeletion),
         2 => any::<bool>().prop_map(Change::Decodable),
         2 => (0_u8..3).prop_map(Change::Recreate),
@@ -643,22 +648,22 @@ fn a_reset_that_another_one_may_have_followed_concerns_its_resource_once() {
     assert_eq!(apply(&mut index, &y, &younger), Concerned::new());
 }
 
-/// A process that led before writes what it found when the spec was another one.
+/// A process that led before writes what it found before it knew that.
 #[test]
-fn a_status_that_goes_back_to_an_older_generation_concerns_its_resource_once() {
+fn a_status_that_another_process_wrote_concerns_its_resource_once() {
     let (x, _) = both();
     let mut resource = Resource::new(1);
-    resource.observed = resource.generation;
     let mut index = Index::default();
     let _ = apply(&mut index, &x, &resource);
-    resource.observed -= 1;
+    resource.noise = 1;
+    resource.is_own = false;
     assert_eq!(
         apply(&mut index, &x, &resource),
         Concerned::from([x.clone()])
     );
-    resource.noise = 1;
     assert_eq!(apply(&mut index, &x, &resource), Concerned::new());
-    resource.observed = resource.generation;
+    resource.noise = 2;
+    resource.is_own = true;
     assert_eq!(apply(&mut index, &x, &resource), Concerned::new());
 }
 
