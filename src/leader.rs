@@ -14,7 +14,7 @@ pub const LEASE_NAME: &str = "rds-password-operator";
 /// How old a look at the Lease may be when a reset is sent. A process that was paused, for longer than its lease even, wakes
 /// up in the middle of whatever it did; two seconds is far below the time in which another replica can take over (client-go's
 /// lease lasts 15 s), and far above what a GET takes.
-const FRESH_FOR: Duration = Duration::from_secs(2);
+pub const FRESH_FOR: Duration = Duration::from_secs(2);
 
 /// Timings of the election. The lease must outlast the renew deadline, and that the retry period.
 #[derive(Debug, Clone, Copy)]

@@ -9,6 +9,7 @@ use rds_password_operator::api::{
     Attempt, DatabaseAccountPassword, DatabaseAccountPasswordStatus, Reset,
 };
 use rds_simulator::{AccessKey, Account, Action, Call, DenialCode, Fault, Timeline};
+use serde_json::json;
 use testbed::bed::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, ACCOUNT, INITIAL_PASSWORD, INSTANCE};
 use testbed::{Testbed, condition, reason};
 
@@ -142,6 +143,37 @@ async fn ready_comes_with_the_account_and_without_a_second_reset() -> Result<()>
     assert_eq!(last_reset(&ready)?, recorded);
     assert_eq!(status(&ready)?.last_attempt, None);
     assert_eq!(status(&ready)?.history.len(), 1);
+    Ok(())
+}
+
+/// A reset of another account takes so long that the status says so in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_comes_to_be_named_is_reset_once_however_long_it_takes() -> Result<()> {
+    let (bed, _operator) = Testbed::start_with_operator(OPERATOR).await?;
+    bed.rds
+        .add_account(INSTANCE, Account::new("reports", INITIAL_PASSWORD))?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    bed.wait_until_ready("orders-app").await?;
+
+    let pause = bed.rds.pause(Action::ResetAccountPassword);
+    bed.patch(
+        "orders-app",
+        json!({ "spec": { "accountName": "reports" } }),
+    )
+    .await?;
+    bed.wait_for_reason("orders-app", "Pending").await?;
+    pause.release();
+    let ready = bed.wait_until_ready("orders-app").await?;
+    bed.settle().await?;
+    let resets = bed.resets().into_iter();
+    let resets: Vec<Call> = resets
+        .filter(|call| call.account.as_deref() == Some("reports"))
+        .collect();
+    let [reset] = &resets[..] else {
+        anyhow::bail!("not one reset: {resets:#?}")
+    };
+    assert_eq!(last_reset(&ready)?.request_id, reset.request_id);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rds_password_operator::api::DatabaseAccountPassword;
+use rds_password_operator::leader::FRESH_FOR;
 use rds_simulator::{Account, Action, Instance};
 use serde_json::json;
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
@@ -334,6 +335,37 @@ async fn wait_for_refused(proxy: &ApiProxy, times: usize) -> Result<()> {
         refused.count() >= times
     };
     proxy.wait_for(PATIENCE, refused).await?;
+    Ok(())
+}
+
+/// Writing down what is about to be sent takes so long that the Secret has another value meanwhile: nothing is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_grew_old_before_it_was_sent_is_not_sent() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let authority = bed.control_plane.certificate_authority();
+    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
+    operator.wait_until_leading().await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    bed.wait_until_ready("orders-app").await?;
+
+    let write = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    let hold = proxy.hold(write);
+    bed.rotate("orders-db", "Second#Password2").await?;
+    hold.wait_for_held(1, PATIENCE).await?;
+    bed.rotate("orders-db", "First#Password1").await?;
+    // It is the passing of time that is tried here.
+    tokio::time::sleep(FRESH_FOR).await;
+    hold.release();
+
+    bed.settle().await?;
+    bed.wait_until_ready("orders-app").await?;
+    let resets = bed.resets().into_iter();
+    let resets: Vec<_> = resets
+        .filter(|call| call.account.as_deref() == Some(ACCOUNT))
+        .collect();
+    assert_eq!(resets.len(), 1, "{resets:#?}");
     Ok(())
 }
 

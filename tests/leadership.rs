@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rds_password_operator::api::Trigger;
-use rds_simulator::{Action, Fault};
+use rds_simulator::{Account, Action, Fault};
 use serde_json::json;
 use testbed::Testbed;
-use testbed::bed::{ACCOUNT, INSTANCE};
+use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
 use testbed::operator::OperatorBuilder;
 use testbed::proxy::{ApiProxy, Matcher, Verb};
 
@@ -156,6 +156,88 @@ async fn two_resets_that_overlap_are_followed_by_a_third() -> Result<()> {
             Some("Third#Password3")
         );
     }
+    Ok(())
+}
+
+/// A reset of the old leader is at RDS when it stands still, and the resource names another account by the time that it goes
+/// on. What the new leader wrote of that one stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_word_of_an_account_that_is_named_no_longer_takes_nothing_back() -> Result<()> {
+    let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
+    bed.rds
+        .add_account(INSTANCE, Account::new("reports", INITIAL_PASSWORD))?;
+    let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
+    bed.rotate("orders-db", "Second#Password2").await?;
+    pause.wait_for_held(1, PATIENCE).await?;
+    let late = bed.resets().pop().context("no reset")?;
+    old.pause()?;
+    pause.release();
+
+    let new = short_lease(bed.operator().await?).start().await?;
+    new.wait_until_leading().await?;
+    bed.patch(
+        "orders-app",
+        json!({ "spec": { "accountName": "reports" } }),
+    )
+    .await?;
+    let moved = bed.wait_until_ready("orders-app").await?;
+    let resets = bed.resets().len();
+    old.resume()?;
+
+    let told = bed
+        .wait_for("orders-app", "told of the late reset", |resource| {
+            let history = resource.status.iter().flat_map(|status| &status.history);
+            let mut ids = history.filter_map(|it| it.request_id.as_ref());
+            ids.any(|id| *id == late.request_id)
+        })
+        .await?;
+    let (before, after) = (
+        moved.status.context("no status")?,
+        told.status.context("no status")?,
+    );
+    assert_eq!(after.last_reset, before.last_reset);
+    assert_eq!(after.observed_generation, before.observed_generation);
+    assert_eq!(after.conditions, before.conditions);
+    bed.settle().await?;
+    let ours = bed.resets().into_iter();
+    let ours = ours.filter(|call| call.instance.as_deref() == Some(INSTANCE));
+    assert_eq!(ours.count(), resets, "{:#?}", bed.resets());
+    Ok(())
+}
+
+/// The old leader's reset is written down when a new one has already told that the resource is suspended: that is said again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_word_of_an_older_spec_is_looked_at_again() -> Result<()> {
+    let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
+    let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
+    bed.rotate("orders-db", "Second#Password2").await?;
+    pause.wait_for_held(1, PATIENCE).await?;
+    let late = bed.resets().pop().context("no reset")?;
+    old.pause()?;
+    pause.release();
+
+    // Before another one leads, which would reset it.
+    bed.patch("orders-app", json!({ "spec": { "suspend": true } }))
+        .await?;
+    let new = short_lease(bed.operator().await?).start().await?;
+    new.wait_until_leading().await?;
+    let suspended = bed.wait_for_reason("orders-app", "Suspended").await?;
+    old.resume()?;
+
+    let generation = suspended.metadata.generation;
+    bed.wait_for("orders-app", "looked at again", |resource| {
+        let Some(status) = &resource.status else {
+            return false;
+        };
+        let ids = status
+            .history
+            .iter()
+            .filter_map(|it| it.request_id.as_ref());
+        status.observed_generation == generation
+            && ids.collect::<Vec<_>>().contains(&&late.request_id)
+            && testbed::condition(resource, "Suspended").is_some()
+    })
+    .await?;
     Ok(())
 }
 

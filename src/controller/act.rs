@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use thiserror::Error;
@@ -17,7 +17,7 @@ use super::outcome::{Accepted, Account, Failure, Outcome};
 use super::report::{self, ReportError};
 use crate::api::{DatabaseAccountPassword, Target, Trigger};
 use crate::credentials::CredentialsError;
-use crate::leader::NotLeader;
+use crate::leader::{FRESH_FOR, NotLeader};
 use crate::rds::classification::{Class, Reason};
 use crate::rds::limit::{InstanceTurn, Permit};
 use crate::rds::response::{DbInstance, InstanceStatus};
@@ -160,6 +160,7 @@ async fn attempt(
     };
 
     // From here on the futures are large, and boxed, so that a thousand passes that only wait need little memory.
+    let mut looked = Instant::now();
     let mut look_again = Box::pin(observe(context, observation.resource.clone())).await?;
     for _ in 0..LOOKS {
         let Some(fresh) = look_again else {
@@ -178,10 +179,17 @@ async fn attempt(
             (settled, _) => return done(fresh, Outcome::Settled(settled)),
         };
         let Some(intent) = Box::pin(intent::write(context, &fresh, value)).await? else {
+            looked = Instant::now();
             look_again = Box::pin(observe_fresh(context, &fresh.resource)).await?;
             continue;
         };
-        let sent = send(context, &fresh, (&target, value), trigger, admission);
+        let sent = send(
+            context,
+            &fresh,
+            (&target, value, looked),
+            trigger,
+            admission,
+        );
         let (outcome, is_rejected) =
             match announced(context, (&fresh, &intent), Box::pin(sent)).await {
                 Ok(Sent::Ended(outcome)) => (outcome, false),
@@ -269,14 +277,14 @@ enum Sent {
     Ended(Outcome),
     /// The cloud rejected the credentials, and others can be had.
     Rejected(Failure),
-    /// Nothing was sent, since the term is over.
+    /// Nothing was sent, since the term is over, or the look at the Secret too old.
     Nothing,
 }
 
 async fn send(
     context: &Context,
     observation: &Observation,
-    (target, value): (&Target, &SecretValue),
+    (target, value, looked): (&Target, &SecretValue, Instant),
     trigger: Trigger,
     admission: Admission,
 ) -> Result<Sent, NotLeader> {
@@ -286,7 +294,9 @@ async fn send(
         permit,
     } = admission;
     let proof = context.leadership.prove().await?;
-    if context.stop.is_cancelled() {
+    // The intent is written between the look and here, and that may take long. Of the Secret, unlike of the resource, its
+    // resourceVersion tells nothing.
+    if context.stop.is_cancelled() || looked.elapsed() >= FRESH_FOR {
         return Ok(Sent::Nothing);
     }
     if !proof.is_fresh() {

@@ -40,6 +40,8 @@ pub struct Facts {
     request: Option<String>,
     /// Whether the last reset has to be sent again, because another one may have come after it.
     must_resend: bool,
+    /// Whether the status speaks of this generation.
+    is_observed: bool,
     secret: Option<ObjectName>,
     claim: Option<Claim>,
 }
@@ -77,9 +79,17 @@ impl Facts {
                 (resource.target.clone(), resource.last_reset, false, None)
             }
         };
+        let is_observed = match watched {
+            Watched::Decoded(resource) => {
+                let status = resource.status.as_ref();
+                status.is_some_and(|it| it.observed_generation == metadata.generation)
+            }
+            Watched::Undecodable(_) => true,
+        };
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation,
+            is_observed,
             request: request_of(metadata).map(str::to_owned),
             must_resend,
             secret,
@@ -108,6 +118,8 @@ impl Facts {
             || self.generation != other.generation
             || self.request != other.request
             || (self.must_resend && !other.must_resend)
+            // A process that led before has written what it found when the spec was another one.
+            || (!self.is_observed && other.is_observed)
             || self.secret != other.secret
             || target(self) != target(other)
     }

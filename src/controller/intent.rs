@@ -71,7 +71,7 @@ pub async fn withdraw(
     observation: &Observation,
     intent: Arc<DatabaseAccountPassword>,
 ) {
-    let written = report::write(context, &intent, report::RETRIES, |status| {
+    let written = report::write(context, &intent, report::RETRIES, |_, status| {
         if report::is_as(status, &intent) {
             Ok(status::without_intent(status, observation))
         } else {

@@ -19,7 +19,8 @@ use super::observe::{ObserveError, read_resource};
 use super::outcome::{Accepted, Outcome};
 use super::status::{self, Times};
 use crate::api::{
-    ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus, ReadyReason, Trigger,
+    ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordSpec,
+    DatabaseAccountPasswordStatus, ReadyReason, Trigger,
 };
 use crate::metrics::resets::{self, ResetResult};
 
@@ -80,16 +81,20 @@ pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<()
         _ => RETRIES,
     };
     let before = ready_reason(observation.resource.status.as_ref());
-    let written = write(context, latest, retries, |status| {
+    let written = write(context, latest, retries, |present, status| {
         if is_as(status, latest) {
             return Ok(status::after(status, observation, outcome, times));
         }
-        // Which of the two came last at RDS, or will, nobody knows.
-        let overlapped = match outcome {
-            Outcome::Accepted(accepted) => Outcome::Overlapped(Some(accepted.clone())),
-            Outcome::Failed(failure) if failure.outcome_unknown => Outcome::Overlapped(None),
+        let accepted = match outcome {
+            Outcome::Accepted(accepted) => Some(accepted),
+            Outcome::Failed(failure) if failure.outcome_unknown => None,
             _ => return Err(ReportError::Overtaken),
         };
+        if present.target() != observation.resource.spec.target() {
+            return Ok(status::told_late(status, observation, accepted));
+        }
+        // Which of the two came last at RDS, or will, nobody knows.
+        let overlapped = Outcome::Overlapped(accepted.cloned());
         Ok(status::after(status, observation, &overlapped, times))
     });
     let has_sent = !Arc::ptr_eq(latest, &observation.resource);
@@ -130,7 +135,7 @@ pub async fn announce(
 ) {
     let now = Timestamp::now();
     let times = Times { now, next: now };
-    let written = write(context, latest, 1, |status| {
+    let written = write(context, latest, 1, |_, status| {
         if is_as(status, latest) {
             Ok(status::after(status, observation, &Outcome::Queued, times))
         } else {
@@ -172,6 +177,7 @@ pub(super) async fn write(
     latest: &DatabaseAccountPassword,
     retries: usize,
     change: impl Fn(
+        &DatabaseAccountPasswordSpec,
         &DatabaseAccountPasswordStatus,
     ) -> Result<DatabaseAccountPasswordStatus, ReportError>,
 ) -> Result<DatabaseAccountPassword, ReportError> {
@@ -201,7 +207,7 @@ pub(super) async fn write(
         {
             return Ok(base);
         }
-        let new = change(&old)?;
+        let new = change(&base.spec, &old)?;
         if base.status.is_some() && new == old {
             return Ok(base);
         }

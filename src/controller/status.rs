@@ -12,10 +12,10 @@ use k8s_openapi::jiff::Timestamp;
 use super::decide::{
     Decision, Observation, SecretObservation, SecretProblem, SecretValue, is_reset_due,
 };
-use super::outcome::Outcome;
+use super::outcome::{Accepted, Outcome};
 use crate::api::{Attempt, ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus};
 use conditions::{States, set_conditions};
-use record::{attempt, record};
+use record::{accepted_try, attempt, forget_other_account, push_history, record};
 
 pub use conditions::{find, is_stalled, ready_reason};
 
@@ -63,7 +63,9 @@ pub fn intending(
     value: &SecretValue,
     times: Times,
 ) -> DatabaseAccountPasswordStatus {
-    let observed = observation.resource.status.clone().unwrap_or_default();
+    let mut observed = observation.resource.status.clone().unwrap_or_default();
+    // Now, so that no later word of this try looks like somebody else's.
+    forget_other_account(&mut observed, observation);
     let failures = failures(observation).saturating_add(1);
     DatabaseAccountPasswordStatus {
         last_attempt: Some(Attempt {
@@ -73,6 +75,27 @@ pub fn intending(
         pending_since: (observed.pending_since.clone()).or_else(|| Some(seconds(times.now))),
         ..observed
     }
+}
+
+/// The status after a reset of an account that the resource names no longer, of which the word comes late: another process has
+/// gone on with the account that it names now, and what that wrote stays. The reset is told of, and of its own account nobody
+/// knows which reset came last.
+#[must_use]
+pub fn told_late(
+    base: &DatabaseAccountPasswordStatus,
+    observation: &Observation,
+    accepted: Option<&Accepted>,
+) -> DatabaseAccountPasswordStatus {
+    let mut status = base.clone();
+    if let Some(reset) = &mut status.last_reset
+        && reset.is_of(&observation.resource.spec.target())
+    {
+        reset.fingerprint = None;
+    }
+    if let Some(accepted) = accepted {
+        push_history(&mut status.history, accepted_try(accepted));
+    }
+    status
 }
 
 /// The status after an intent that was not carried out: the last attempt is the one before it again.

@@ -22,6 +22,8 @@ struct Resource {
     /// The account, and when.
     last_reset: Option<(u8, u8)>,
     has_fingerprint: bool,
+    /// `status.observedGeneration`
+    observed: u32,
     /// Whatever else the operator or others write: conditions, the last attempt, labels.
     noise: u8,
 }
@@ -39,6 +41,7 @@ impl Resource {
             is_decodable: true,
             last_reset: None,
             has_fingerprint: true,
+            observed: 0,
             noise: 0,
         }
     }
@@ -67,7 +70,7 @@ impl Resource {
                 "passwordSecretRef": { "name": secret_name(self.secret) },
             },
             "status": {
-                "observedGeneration": self.noise,
+                "observedGeneration": self.observed,
                 "lastAttempt": {
                     "time": at(self.noise.into()).to_string(),
                     "failures": self.noise,
@@ -139,6 +142,11 @@ impl Resource {
             before.reads(),
             before.claims(),
         ) || (self.must_resend() && !before.must_resend())
+            || (!self.is_observed() && before.is_observed())
+    }
+
+    fn is_observed(&self) -> bool {
+        !self.is_decodable || self.observed == self.generation
     }
 }
 
@@ -282,6 +290,8 @@ enum Change {
     Reset(u8),
     /// The operator's own write where another reset came meanwhile.
     Overlapped,
+    /// The status speaks of the generation so many before.
+    Observed(u32),
     /// The operator's own write after anything else, or somebody's label.
     Noise(u8),
     BeginDeletion,
@@ -319,6 +329,9 @@ impl Model {
                 resource.has_fingerprint = true;
             }
             Change::Overlapped => resource.has_fingerprint = false,
+            Change::Observed(behind) => {
+                resource.observed = resource.generation.saturating_sub(behind);
+            }
             Change::Noise(noise) => resource.noise = noise,
             Change::BeginDeletion => {
                 resource.generation += 1;
@@ -496,6 +509,7 @@ fn any_change() -> impl Strategy<Value = Change> {
         1 => (0_u8..3).prop_map(Change::Request),
         3 => (0_u8..8).prop_map(Change::Reset),
         1 => Just(Change::Overlapped),
+        2 => (0..2_u32).prop_map(Change::Observed),
         2 => (0_u8..3).prop_map(Change::Noise),
         1 => Just(Change::BeginDeletion),
         2 => any::<bool>().prop_map(Change::Decodable),
@@ -627,6 +641,25 @@ fn a_reset_that_another_one_may_have_followed_concerns_its_resource_once() {
     );
     younger.noise = 1;
     assert_eq!(apply(&mut index, &y, &younger), Concerned::new());
+}
+
+/// A process that led before writes what it found when the spec was another one.
+#[test]
+fn a_status_that_goes_back_to_an_older_generation_concerns_its_resource_once() {
+    let (x, _) = both();
+    let mut resource = Resource::new(1);
+    resource.observed = resource.generation;
+    let mut index = Index::default();
+    let _ = apply(&mut index, &x, &resource);
+    resource.observed -= 1;
+    assert_eq!(
+        apply(&mut index, &x, &resource),
+        Concerned::from([x.clone()])
+    );
+    resource.noise = 1;
+    assert_eq!(apply(&mut index, &x, &resource), Concerned::new());
+    resource.observed = resource.generation;
+    assert_eq!(apply(&mut index, &x, &resource), Concerned::new());
 }
 
 /// The only reader's own status writes must not make a Secret look new.

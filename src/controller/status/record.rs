@@ -17,12 +17,10 @@ pub(super) fn record(
     outcome: &Outcome,
     times: Times,
 ) {
-    if let Some(reset) = &mut status.last_reset
-        && (matches!(outcome, Outcome::Settled(Decision::Conflict))
-            || !reset.is_of(&observation.resource.spec.target()))
+    forget_other_account(status, observation);
+    if matches!(outcome, Outcome::Settled(Decision::Conflict))
+        && let Some(reset) = &mut status.last_reset
     {
-        // An account that another resource owns, or that this one names no longer, gets its passwords from elsewhere. Should
-        // this resource own it again, it must not count as in sync.
         reset.fingerprint = None;
     }
     let SecretObservation::Usable(value) = &observation.secret else {
@@ -77,6 +75,19 @@ pub(super) fn record(
     }
 }
 
+/// An account that another resource owns, or that this one names no longer, gets its passwords from elsewhere. Should this
+/// resource own it again, it must not count as in sync.
+pub(super) fn forget_other_account(
+    status: &mut DatabaseAccountPasswordStatus,
+    observation: &Observation,
+) {
+    if let Some(reset) = &mut status.last_reset
+        && !reset.is_of(&observation.resource.spec.target())
+    {
+        reset.fingerprint = None;
+    }
+}
+
 fn record_reset(
     status: &mut DatabaseAccountPasswordStatus,
     observation: &Observation,
@@ -96,16 +107,18 @@ fn record_reset(
     if let Some(request) = resource.request() {
         status.last_handled_request = Some(request.to_owned());
     }
-    push_history(
-        &mut status.history,
-        FinishedTry {
-            time: seconds(accepted.time),
-            trigger: accepted.trigger,
-            outcome: TryOutcome(PasswordSyncedReason::Reset.as_str().to_owned()),
-            code: None,
-            request_id: Some(accepted.request_id.to_string()),
-        },
-    );
+    push_history(&mut status.history, accepted_try(accepted));
+}
+
+/// How a reset that was accepted stands in the history.
+pub(super) fn accepted_try(accepted: &Accepted) -> FinishedTry {
+    FinishedTry {
+        time: seconds(accepted.time),
+        trigger: accepted.trigger,
+        outcome: TryOutcome(PasswordSyncedReason::Reset.as_str().to_owned()),
+        code: None,
+        request_id: Some(accepted.request_id.to_string()),
+    }
 }
 
 pub(super) fn attempt(
@@ -142,7 +155,7 @@ pub(super) fn attempt(
 
 /// Newest first. A failure that ended like the one before it replaces that one: ten different endings tell more than the same
 /// one ten times. Every reset stays, and is there once: a write whose answer was lost is made again on top of itself.
-fn push_history(history: &mut Vec<FinishedTry>, finished: FinishedTry) {
+pub(super) fn push_history(history: &mut Vec<FinishedTry>, finished: FinishedTry) {
     let repeats = history.first().is_some_and(|last| {
         let failed_alike = last.outcome == finished.outcome
             && last.outcome.0 != PasswordSyncedReason::Reset.as_str()

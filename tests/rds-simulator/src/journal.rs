@@ -55,6 +55,8 @@ pub struct Call {
     pub password: Option<Password>,
     /// Whether the action was carried out, whatever was answered.
     pub took_effect: bool,
+    /// Counts up from 1 in the order in which actions were carried out, which need not be the order of arrival.
+    pub effect: Option<u64>,
 }
 
 impl Call {
@@ -89,6 +91,7 @@ pub enum Outcome {
 pub(crate) struct Journal {
     calls: Vec<Call>,
     count: u64,
+    effects: u64,
     revision: u64,
 }
 
@@ -126,6 +129,7 @@ impl Journal {
             oidc_token_in_url: request.oidc_token_in_url,
             password: request.password.clone(),
             took_effect: false,
+            effect: None,
         });
         self.count
     }
@@ -141,6 +145,16 @@ impl Journal {
             note(call);
             self.revision += 1;
         }
+    }
+
+    /// Notes that an action was carried out.
+    pub(crate) fn took_effect(&mut self, number: u64) {
+        self.effects += 1;
+        let effect = self.effects;
+        self.note(number, |call| {
+            call.took_effect = true;
+            call.effect = Some(effect);
+        });
     }
 
     /// Grows with every change.

@@ -107,6 +107,6 @@ pub(crate) fn perform(
             Answer::text(200, None, token)
         }
     };
-    state.journal.note(call, |call| call.took_effect = true);
+    state.journal.took_effect(call);
     Ok(answer)
 }

@@ -13,6 +13,7 @@ pub mod prometheus_operator;
 pub mod promtool;
 pub mod proxy;
 pub mod search;
+pub mod soak;
 
 pub use bed::{Testbed, condition, reason};
 pub use control_plane::ControlPlane;

@@ -128,6 +128,16 @@ impl ControlPlane {
         self.client.clone()
     }
 
+    /// As [`client`](Self::client), but a request that fails is not tried again, with growing pauses, behind the caller's back.
+    ///
+    /// # Errors
+    ///
+    /// When the kubeconfig is not there.
+    pub async fn client_without_retries(&self) -> Result<Client> {
+        let config = client_config(&self.configuration, false).await?;
+        Ok(Client::try_from(config)?)
+    }
+
     /// A client that acts as another user. Its rights are those of that user, not the administrator's.
     ///
     /// # Errors
