@@ -893,6 +893,29 @@ fn a_lost_answer_that_overlaps_leaves_nothing_applied() {
     assert!(matches!(decision, Decision::Reset(_)), "{decision:?}");
 }
 
+/// Whatever stands there, so that the leader whose reset is under way does not take its own for the last one.
+#[rstest]
+#[case::nothing(Life::new())]
+#[case::reset(Life::in_sync())]
+#[case::reset_without_a_fingerprint(with(Life::new(), |life| { life.pass(Answer::Overlapped); }))]
+fn a_lost_answer_that_overlaps_leaves_a_mark(
+    #[case] mut life: Life,
+    #[values(false, true)] is_under_way: bool,
+) {
+    let observation = life.world.observe();
+    if is_under_way {
+        life.intend(&observation);
+    }
+    let before = life.world.resource.clone();
+    life.tell(&observation, &Outcome::Overlapped(None));
+    assert!(!crate::controller::report::is_as(life.status(), &before));
+    assert!(life.status().last_attempt.as_ref().unwrap().outcome_unknown);
+    // Nor does a second one look like the first.
+    let before = life.world.resource.clone();
+    life.tell(&observation, &Outcome::Overlapped(None));
+    assert!(!crate::controller::report::is_as(life.status(), &before));
+}
+
 #[test]
 fn after_a_lost_answer_a_value_that_is_turned_back_is_sent() {
     let mut life = Life::in_sync();
