@@ -881,6 +881,36 @@ fn a_value_that_is_turned_back_after_a_kill_is_sent(#[values(false, true)] took_
     assert_eq!(life.pending_since(), None);
 }
 
+/// An intent alone tells nothing of the value: it is not refused because another one was, in the same second even.
+#[rstest]
+fn a_value_whose_reset_was_not_answered_is_pending(
+    #[values(OTHER_PASSWORD, PASSWORD)] next: &'static str,
+    #[values(0, 5)] later: i64,
+    #[values(false, true)] is_queued: bool,
+) {
+    let mut life = Life::new();
+    life.pass(REFUSED);
+    life.sleep(700);
+    life.pass(REFUSED);
+    if next != PASSWORD {
+        life.world.rotate(next);
+    } else {
+        life.sleep(700);
+    }
+    life.sleep(later);
+    life.killed(false);
+    if is_queued {
+        life.sleep(5);
+        life.queue();
+    } else {
+        let (decision, _) = life.pass(AVAILABLE);
+        assert!(matches!(decision, Decision::Wait { .. }), "{decision:?}");
+    }
+    assert_eq!(life.ready(), ("False", "Pending"));
+    assert!(life.summary().contains("SecretReady True Valid"));
+    assert!(!life.summary().contains("Stalled"));
+}
+
 #[test]
 fn a_lost_answer_that_overlaps_leaves_nothing_applied() {
     let mut life = Life::in_sync();
