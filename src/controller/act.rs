@@ -31,7 +31,7 @@ const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 /// all the time, and the pass is better made later.
 const LOOKS: usize = 3;
 
-/// Why a decision could not be carried out. All of these may pass, and nothing was sent.
+/// Why a decision could not be carried out. All of these may pass, and nothing was applied.
 #[derive(Debug, Error)]
 pub enum ActError {
     /// The fresh look before a reset failed.
