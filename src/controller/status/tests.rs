@@ -892,10 +892,10 @@ fn a_value_whose_reset_was_not_answered_is_pending(
     life.pass(REFUSED);
     life.sleep(700);
     life.pass(REFUSED);
-    if next != PASSWORD {
-        life.world.rotate(next);
-    } else {
+    if next == PASSWORD {
         life.sleep(700);
+    } else {
+        life.world.rotate(next);
     }
     life.sleep(later);
     life.killed(false);
