@@ -192,7 +192,7 @@ pub(super) async fn write(
         let earlier = lock().take();
         let base = match &earlier {
             None => latest.clone(),
-            Some(_) => match read_resource(context, latest).await {
+            Some(_) => match read_again(context, latest).await {
                 Ok(Some(fresh)) => fresh,
                 // Deleted, or another one of the same name.
                 Ok(None) => return Ok(latest.clone()),
@@ -232,6 +232,15 @@ pub(super) async fn write(
         )
         .when(|error| !matches!(error, ReportError::Refused(_) | ReportError::Overtaken))
         .await
+}
+
+/// Among the writes: a reset is written down whatever waits to be looked at.
+async fn read_again(
+    context: &Context,
+    latest: &DatabaseAccountPassword,
+) -> Result<Option<DatabaseAccountPassword>, ObserveError> {
+    let _write = context.writes.acquire().await;
+    read_resource(context, latest).await
 }
 
 /// One PUT with the uid and `resourceVersion` that were read. Server-side apply and merge patches take no uid on `/status`, and
