@@ -127,7 +127,7 @@ pub struct RunArguments {
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_CONCURRENCY", default_value = "16")]
     pub concurrency: NonZeroU32,
 
-    /// How many cloud calls a second, for each cloud account and region.
+    /// How many cloud calls a second, for each cloud identity and region.
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_QPS", default_value = "10")]
     pub rds_qps: NonZeroU32,
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use k8s_controller::LeaderElection;
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Client;
 use kube::api::Api;
 use thiserror::Error;
@@ -27,12 +27,17 @@ pub struct Timings {
     pub retry_period: Duration,
 }
 
+/// How many retry periods after its end somebody should have taken a lease over: a candidate looks after one and a half at the
+/// latest, and may have to look twice.
+const RETRIES_TO_TAKE_OVER: u32 = 4;
+
 /// This process as a candidate.
 #[derive(Clone)]
 pub struct Candidate {
     election: LeaderElection,
     leases: Api<Lease>,
     identity: String,
+    timings: Timings,
 }
 
 impl Candidate {
@@ -50,6 +55,7 @@ impl Candidate {
             election,
             leases: Api::namespaced(client.clone(), namespace),
             identity: identity.to_owned(),
+            timings,
         }
     }
 
@@ -58,30 +64,82 @@ impl Candidate {
         self.election.with_lease(work).await
     }
 
-    /// Whether this process stands by as it should: it can read the Lease, and somebody holds it.
-    ///
-    /// # Errors
-    /// What keeps it from leading although nobody else does.
-    pub async fn standing(&self) -> Result<(), NotStanding> {
-        let lease = tokio::time::timeout(FRESH_FOR, self.leases.get_opt(LEASE_NAME))
-            .await
-            .map_err(|_| NotStanding::Unreachable)?;
-        let spec = match lease {
-            Ok(lease) => lease.and_then(|lease| lease.spec),
-            Err(kube::Error::Api(status)) if status.code == 403 => {
-                return Err(NotStanding::Forbidden);
-            }
-            Err(_) => return Err(NotStanding::Unreachable),
-        };
-        match spec.and_then(|spec| spec.holder_identity) {
-            Some(holder) if !holder.is_empty() => Ok(()),
-            _ => Err(NotStanding::NobodyLeads),
+    /// A look-out for this candidate, which has not looked yet.
+    #[must_use]
+    pub fn lookout(&self) -> Lookout {
+        let Timings {
+            lease_duration,
+            retry_period,
+            ..
+        } = self.timings;
+        Lookout {
+            leases: self.leases.clone(),
+            renewals: Renewals {
+                seen: None,
+                patience: lease_duration + retry_period * RETRIES_TO_TAKE_OVER,
+            },
         }
     }
 
     /// Gives the lease up, if it is held.
     pub async fn release(&self) {
         self.election.release().await;
+    }
+}
+
+/// Looks whether somebody leads while this process stands by.
+pub struct Lookout {
+    leases: Api<Lease>,
+    renewals: Renewals,
+}
+
+impl Lookout {
+    /// Whether this process stands by as it should: it can read the Lease, and somebody holds and renews it.
+    ///
+    /// # Errors
+    /// What keeps it from leading although nobody else does.
+    pub async fn look(&mut self) -> Result<(), NotStanding> {
+        let lease = tokio::time::timeout(FRESH_FOR, self.leases.get_opt(LEASE_NAME))
+            .await
+            .map_err(|_| NotStanding::Unreachable)?;
+        match lease {
+            Ok(lease) => {
+                let spec = lease.and_then(|lease| lease.spec).unwrap_or_default();
+                self.renewals.saw(spec, Instant::now())
+            }
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(NotStanding::Forbidden),
+            Err(_) => Err(NotStanding::Unreachable),
+        }
+    }
+}
+
+/// Since when the Lease has not changed. Measured here, as the election does, since the holder's clock may be another one.
+struct Renewals {
+    seen: Option<(LeaseSpec, Instant)>,
+    /// How long it may stay as it is.
+    patience: Duration,
+}
+
+impl Renewals {
+    fn saw(&mut self, spec: LeaseSpec, now: Instant) -> Result<(), NotStanding> {
+        let is_held = spec
+            .holder_identity
+            .as_ref()
+            .is_some_and(|holder| !holder.is_empty());
+        let since = match &self.seen {
+            Some((seen, since)) if *seen == spec => *since,
+            _ => {
+                self.seen = Some((spec, now));
+                now
+            }
+        };
+        if !is_held {
+            Err(NotStanding::NobodyLeads)
+        } else if now.duration_since(since) >= self.patience {
+            Err(NotStanding::Expired)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -98,6 +156,11 @@ pub enum NotStanding {
         "nobody holds the lease, and this process has not taken it yet; if that lasts, it may not create or update it, and needs the operator's Role (deploy/rbac.yaml, or rbac.create of the chart)"
     )]
     NobodyLeads,
+    /// Its holder renews it no longer, and nobody takes it over.
+    #[error(
+        "whoever holds the lease has not renewed it for longer than it lasts, and this process has not taken it over; it may not update it, and needs the operator's Role (deploy/rbac.yaml, or rbac.create of the chart), or the API server takes no writes; the log says which"
+    )]
+    Expired,
     /// No answer.
     #[error("the API server could not be reached")]
     Unreachable,
@@ -156,5 +219,56 @@ impl Proof {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.began.elapsed() < FRESH_FOR
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+    use k8s_openapi::jiff::Timestamp;
+    use rstest::rstest;
+
+    use super::*;
+
+    /// A Lease that was renewed at this second.
+    fn held(second: i64) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some("a".to_owned()),
+            renew_time: Timestamp::from_second(second).ok().map(MicroTime),
+            ..LeaseSpec::default()
+        }
+    }
+
+    fn released(holder: Option<&str>) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: holder.map(str::to_owned),
+            ..LeaseSpec::default()
+        }
+    }
+
+    /// What is seen, and after how many seconds; and what the last look leads to. The patience is 23 s.
+    #[rstest]
+    #[case::first_look(&[(held(0), 0)], Ok(()))]
+    #[case::renewed_long_ago_by_its_holders_clock(&[(held(-100_000), 0)], Ok(()))]
+    #[case::not_renewed_for_a_while(&[(held(0), 0), (held(0), 22)], Ok(()))]
+    #[case::expired(&[(held(0), 0), (held(0), 22), (held(0), 23)], Err(NotStanding::Expired))]
+    #[case::renewed(&[(held(0), 0), (held(1), 22), (held(1), 44)], Ok(()))]
+    #[case::renewed_after_all(&[(held(0), 0), (held(0), 50), (held(1), 52)], Ok(()))]
+    #[case::expired_again(&[(held(0), 0), (held(1), 22), (held(1), 45)], Err(NotStanding::Expired))]
+    #[case::nobody(&[(released(None), 0)], Err(NotStanding::NobodyLeads))]
+    #[case::given_back(&[(held(0), 0), (released(Some("")), 2)], Err(NotStanding::NobodyLeads))]
+    fn standing_by(#[case] looks: &[(LeaseSpec, u64)], #[case] expected: Result<(), NotStanding>) {
+        let start = Instant::now();
+        let mut renewals = Renewals {
+            seen: None,
+            patience: Duration::from_secs(23),
+        };
+        let last = looks
+            .iter()
+            .map(|(spec, seconds)| {
+                renewals.saw(spec.clone(), start + Duration::from_secs(*seconds))
+            })
+            .last();
+        assert_eq!(last, Some(expected));
     }
 }

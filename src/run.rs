@@ -260,11 +260,12 @@ impl Term<'_> {
         const PART: &str = "lease";
         let health = &self.process.health;
         health.set_obstacle(PART, "not looked at yet", None);
+        let mut lookout = candidate.lookout();
         loop {
             let standing = if health.is_leader() {
                 Ok(())
             } else {
-                candidate.standing().await
+                lookout.look().await
             };
             match standing {
                 // It may have become the leader in the meantime.

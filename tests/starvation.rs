@@ -15,7 +15,8 @@ use kube::api::PostParams;
 use rds_password_operator::api::{CredentialsReference, DatabaseAccountPassword};
 use rds_simulator::{AccessKey, Account, Action, Call, Fault, Instance, Target};
 use serde_json::json;
-use testbed::bed::INITIAL_PASSWORD;
+use testbed::bed::{INITIAL_PASSWORD, INSTANCE};
+use testbed::proxy::{ApiProxy, Matcher, Verb};
 use testbed::{Testbed, reason};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
@@ -122,6 +123,33 @@ async fn an_instance_that_does_not_answer_takes_one_slot_for_all_its_accounts() 
     until_all_are_ready(&bed, &others).await?;
     ensure!(bed.resets().iter().filter(is_of(CROWDED)).count() == 0);
     pause.release();
+    Ok(())
+}
+
+/// As after a restart, only that the queue of first looks does not move at all. Who has its turn and a permit does not stand in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_look_before_a_reset_waits_for_no_first_look() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let authority = bed.control_plane.certificate_authority();
+    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let _operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    let pause = bed.rds.pause(Action::DescribeDBInstanceAttribute);
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    pause.wait_for_held(1, PATIENCE).await?;
+
+    let looks = proxy.hold(Matcher::resource("secrets").verb(Verb::Get).name("held"));
+    let crowd = (0..2 * STUCK).map(|number| member(&bed, &format!("crowd-{number}"), INSTANCE));
+    let mut crowd = crowd.collect::<Result<Vec<_>>>()?;
+    for resource in &mut crowd {
+        "held".clone_into(&mut resource.spec.password_secret_ref.name);
+    }
+    create_all(&bed, &crowd).await?;
+    looks.wait_for_held(16, PATIENCE).await?;
+    pause.release();
+    // Each look ends after 10 s, and so the whole queue after two minutes.
+    bed.wait_until_ready("orders-app").await?;
+    looks.release();
     Ok(())
 }
 

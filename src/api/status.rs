@@ -49,7 +49,8 @@ pub struct DatabaseAccountPasswordStatus {
 pub enum Trigger {
     /// The resource had never been reset.
     Created,
-    /// The Secret's value differs from the one that was applied.
+    /// The Secret's value differs from the one that was applied, or an answer was lost and nobody knows which of the two the
+    /// database has.
     SecretChanged,
     /// The resource names another instance or account than the one that was reset.
     SpecChanged,

@@ -12,7 +12,7 @@ use super::Context;
 use super::cloud::{InstanceError, ResetError, Route, RouteError};
 use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide};
 use super::intent;
-use super::observe::{ObserveError, observe, observe_fresh};
+use super::observe::{ObserveError, observe_again, observe_fresh};
 use super::outcome::{Accepted, Account, Failure, Outcome};
 use super::report::{self, ReportError};
 use crate::api::{DatabaseAccountPassword, Target, Trigger};
@@ -31,7 +31,7 @@ const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 /// all the time, and the pass is better made later.
 const LOOKS: usize = 3;
 
-/// Why a decision could not be carried out. All of these may pass, and nothing was sent.
+/// Why a decision could not be carried out. All of these may pass, and nothing was applied.
 #[derive(Debug, Error)]
 pub enum ActError {
     /// The fresh look before a reset failed.
@@ -161,7 +161,7 @@ async fn attempt(
 
     // From here on the futures are large, and boxed, so that a thousand passes that only wait need little memory.
     let mut looked = Instant::now();
-    let mut look_again = Box::pin(observe(context, observation.resource.clone())).await?;
+    let mut look_again = Box::pin(observe_again(context, observation.resource.clone())).await?;
     for _ in 0..LOOKS {
         let Some(fresh) = look_again else {
             return done(observation, Outcome::Abandoned);

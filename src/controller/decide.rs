@@ -130,9 +130,6 @@ enum Applied {
 }
 
 fn applied(resource: &DatabaseAccountPassword, value: &SecretValue) -> Applied {
-    let Some(reset) = resource.last_reset_of_target() else {
-        return Applied::No;
-    };
     let attempt = resource
         .status
         .as_ref()
@@ -141,6 +138,14 @@ fn applied(resource: &DatabaseAccountPassword, value: &SecretValue) -> Applied {
     if attempt.is_some_and(|attempt| attempt.outcome_unknown) {
         return Applied::No;
     }
+    accepted_last(resource, value)
+}
+
+/// Whether the value is the one that RDS accepted last for this account, whatever was sent since.
+fn accepted_last(resource: &DatabaseAccountPassword, value: &SecretValue) -> Applied {
+    let Some(reset) = resource.last_reset_of_target() else {
+        return Applied::No;
+    };
     match value.compared {
         Some(Comparison::Same) => Applied::Yes {
             renew_fingerprint: false,
@@ -171,7 +176,13 @@ fn trigger(resource: &DatabaseAccountPassword, value: &SecretValue) -> Trigger {
     match last_reset {
         None => Trigger::Created,
         Some(reset) if !reset.is_of(&resource.spec.target()) => Trigger::SpecChanged,
-        Some(_) if matches!(applied(resource, value), Applied::Yes { .. }) => Trigger::Requested,
+        // Also where an earlier try of the same request was not answered: the Secret has not changed.
+        Some(_)
+            if has_new_request(resource)
+                && matches!(accepted_last(resource, value), Applied::Yes { .. }) =>
+        {
+            Trigger::Requested
+        }
         Some(reset) if reset.fingerprint.is_none() => Trigger::Overlapped,
         Some(reset) if reset.secret.key != value.version.key => Trigger::SpecChanged,
         Some(_) => Trigger::SecretChanged,

@@ -65,11 +65,11 @@ use wakes::Wakes;
 use watched::Watched;
 use written::Written;
 
-/// How many reads of the Kubernetes API are under way at once. A restart wakes every resource; without a bound, each would
-/// open a connection of its own.
+/// How many first looks of passes are under way at once. A restart wakes every resource; without a bound, each would open a
+/// connection of its own. The look right before a reset is bounded by the permit that it is made with.
 const CONCURRENT_READS: usize = 16;
 
-/// How many writes are: of the status, and of Events. Apart from the reads, so that a reset is written down however many
+/// How many writes are: of the status, with the reads after a conflict, and of Events. Apart from the reads, so that a reset is written down however many
 /// resources are waiting to be looked at.
 const CONCURRENT_WRITES: usize = 16;
 

@@ -42,17 +42,33 @@ pub async fn observe(
     context: &Context,
     stored: Arc<DatabaseAccountPassword>,
 ) -> Result<Option<Observation>, ObserveError> {
-    if context.written.is_behind(&stored) {
-        return observe_fresh(context, &stored).await;
-    }
+    let observed = async {
+        let _read = context.reads.acquire().await;
+        look(context, stored).await
+    };
     tokio::select! {
-        observed = with_secret(context, stored) => observed,
+        observed = observed => observed,
         () = context.stop.cancelled() => Ok(None),
     }
 }
 
-/// The resource and its Secret as the API server has them now. `None` as in [`observe`]; another resource of the same name, or
-/// one that is being deleted, counts as gone.
+/// Like [`observe`], for whoever is about to send a reset. It takes no turn among the other reads: those who hold a permit are
+/// few, and while they wait nobody else gets it. After a restart all resources are in that queue.
+///
+/// # Errors
+/// When something could not be read.
+pub async fn observe_again(
+    context: &Context,
+    stored: Arc<DatabaseAccountPassword>,
+) -> Result<Option<Observation>, ObserveError> {
+    tokio::select! {
+        observed = look(context, stored) => observed,
+        () = context.stop.cancelled() => Ok(None),
+    }
+}
+
+/// Like [`observe_again`], with the resource as the API server has it now. Another resource of the same name, or one that is
+/// being deleted, counts as gone.
 ///
 /// # Errors
 /// When something could not be read.
@@ -60,15 +76,30 @@ pub async fn observe_fresh(
     context: &Context,
     known: &DatabaseAccountPassword,
 ) -> Result<Option<Observation>, ObserveError> {
-    let observed = async {
-        match read_resource(context, known).await? {
-            Some(fresh) => with_secret(context, Arc::new(fresh)).await,
-            None => Ok(None),
-        }
-    };
     tokio::select! {
-        observed = observed => observed,
+        observed = look_fresh(context, known) => observed,
         () = context.stop.cancelled() => Ok(None),
+    }
+}
+
+async fn look(
+    context: &Context,
+    stored: Arc<DatabaseAccountPassword>,
+) -> Result<Option<Observation>, ObserveError> {
+    if context.written.is_behind(&stored) {
+        look_fresh(context, &stored).await
+    } else {
+        with_secret(context, stored).await
+    }
+}
+
+async fn look_fresh(
+    context: &Context,
+    known: &DatabaseAccountPassword,
+) -> Result<Option<Observation>, ObserveError> {
+    match read_resource(context, known).await? {
+        Some(fresh) => with_secret(context, Arc::new(fresh)).await,
+        None => Ok(None),
     }
 }
 
@@ -83,11 +114,7 @@ pub async fn read_resource(
     let namespace = known.namespace().unwrap_or_default();
     let api = Api::<DatabaseAccountPassword>::namespaced(context.client.clone(), &namespace);
     let name = known.name_any();
-    let answer = {
-        let _read = context.reads.acquire().await;
-        tokio::time::timeout(READ_TIMEOUT, api.get_opt(&name)).await
-    };
-    match answer {
+    match tokio::time::timeout(READ_TIMEOUT, api.get_opt(&name)).await {
         Ok(Ok(fresh)) => Ok(fresh.filter(|fresh| {
             fresh.metadata.uid == known.metadata.uid && fresh.metadata.deletion_timestamp.is_none()
         })),
@@ -118,16 +145,13 @@ async fn with_secret(
         // The index wakes the resource once it knows.
         None => return Ok(None),
     };
-    let read = {
-        let _read = context.reads.acquire().await;
-        context.changes.reading(&name, pending_since(&resource));
-        secret::read(
-            &context.client,
-            &name.namespace,
-            &resource.spec.password_secret_ref.name,
-        )
-        .await
-    };
+    context.changes.reading(&name, pending_since(&resource));
+    let read = secret::read(
+        &context.client,
+        &name.namespace,
+        &resource.spec.password_secret_ref.name,
+    )
+    .await;
     let secret = match read {
         Ok(snapshot) => interpret(&context.keyring, &resource, snapshot.as_ref()),
         Err(error) if error.is_transient() => return Err(ObserveError::Secret(error)),

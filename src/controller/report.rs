@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::Context;
 use super::act::Acted;
-use super::decide::{Decision, Observation};
+use super::decide::{Decision, Observation, SecretObservation};
 use super::index::ObjectName;
 use super::observe::{ObserveError, read_resource};
 use super::outcome::{Accepted, Outcome};
@@ -22,6 +22,7 @@ use crate::api::{
     ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordSpec,
     DatabaseAccountPasswordStatus, ReadyReason, Trigger,
 };
+use crate::fingerprint::Comparison;
 use crate::metrics::resets::{self, ResetResult};
 
 /// How long one write may take.
@@ -30,7 +31,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a write is tried again: a conflict or two, and a little more.
 pub(super) const RETRIES: usize = 3;
 
-/// What may have changed the database is tried for some six minutes, longer than an API server takes to restart.
+/// What may have changed the database is tried for five minutes at least, longer than an API server takes to restart.
 const RETRIES_OF_A_RESET: usize = 40;
 
 /// How long `/readyz` tells of a denied write. A pass that ends with one comes again within a minute, and then says it again.
@@ -191,7 +192,7 @@ pub(super) async fn write(
         let earlier = lock().take();
         let base = match &earlier {
             None => latest.clone(),
-            Some(_) => match read_resource(context, latest).await {
+            Some(_) => match read_again(context, latest).await {
                 Ok(Some(fresh)) => fresh,
                 // Deleted, or another one of the same name.
                 Ok(None) => return Ok(latest.clone()),
@@ -231,6 +232,15 @@ pub(super) async fn write(
         )
         .when(|error| !matches!(error, ReportError::Refused(_) | ReportError::Overtaken))
         .await
+}
+
+/// Among the writes: a reset is written down whatever waits to be looked at.
+async fn read_again(
+    context: &Context,
+    latest: &DatabaseAccountPassword,
+) -> Result<Option<DatabaseAccountPassword>, ObserveError> {
+    let _write = context.writes.acquire().await;
+    read_resource(context, latest).await
 }
 
 /// One PUT with the uid and `resourceVersion` that were read. Server-side apply and merge patches take no uid on `/status`, and
@@ -335,13 +345,40 @@ fn event(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) -
 pub fn measure_accepted(context: &Context, observation: &Observation, trigger: Trigger) {
     let name = ObjectName::of(&observation.resource.metadata);
     if let Some(since) = context.changes.applied(&name)
-        // Only then there was another value before: everything else is not about a change of the Secret.
-        && trigger == Trigger::SecretChanged
+        && is_of_a_change(observation, trigger)
     {
         context
             .metrics
             .resets
             .secret_change_applied(since.elapsed());
+    }
+}
+
+/// Whether the reset was made because the Secret's value has changed. After a lost answer a value is sent that is that of the
+/// last reset as well, and without the key nobody knows.
+fn is_of_a_change(observation: &Observation, trigger: Trigger) -> bool {
+    let compared = match &observation.secret {
+        SecretObservation::Usable(value) => value.compared,
+        SecretObservation::Unusable(_) => None,
+    };
+    trigger == Trigger::SecretChanged && compared == Some(Comparison::Different)
+}
+
+/// Whether nothing of what was read has to be applied any more, or can be, so that no time runs for it.
+fn is_nothing_pending(observation: &Observation, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Accepted(_)
+        | Outcome::Looked(_)
+        | Outcome::Settled(
+            Decision::InSync { .. } | Decision::Hold(_) | Decision::Conflict | Decision::Suspended,
+        ) => true,
+        // For the next look at the account, perhaps.
+        Outcome::Settled(Decision::Wait { .. }) => !status::is_due(observation),
+        Outcome::Failed(_)
+        | Outcome::Settled(Decision::LookAtAccount | Decision::Reset(_))
+        | Outcome::Overlapped(_)
+        | Outcome::Queued
+        | Outcome::Abandoned => false,
     }
 }
 
@@ -366,18 +403,11 @@ fn count(context: &Context, observation: &Observation, outcome: &Outcome) {
                 .resets
                 .finished(trigger, result, failure.reason.as_str());
         }
-        // Nothing has to be applied, or nothing can be.
-        Outcome::Looked(_)
-        | Outcome::Settled(
-            Decision::InSync { .. } | Decision::Hold(_) | Decision::Conflict | Decision::Suspended,
-        ) => {
-            let name = ObjectName::of(&observation.resource.metadata);
-            context.changes.dismissed(&name);
-        }
-        Outcome::Settled(Decision::Wait { .. } | Decision::LookAtAccount | Decision::Reset(_))
-        | Outcome::Overlapped(_)
-        | Outcome::Queued
-        | Outcome::Abandoned => {}
+        _ => {}
+    }
+    if is_nothing_pending(observation, outcome) {
+        let name = ObjectName::of(&observation.resource.metadata);
+        context.changes.dismissed(&name);
     }
 }
 
@@ -415,4 +445,103 @@ pub(super) fn name(resource: &DatabaseAccountPassword) -> String {
         resource.namespace().unwrap_or_default(),
         resource.name_any()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, accepted, at, failure};
+    use crate::controller::outcome::Account;
+    use crate::controller::status::{Times, after};
+    use crate::rds::classification::{Class, Reason};
+
+    /// A resource whose value was accepted, and the account left like this.
+    fn reset(account: Account) -> World {
+        let mut world = World::new();
+        let outcome = Outcome::Accepted(accepted(at(0), Trigger::Created, account));
+        let times = Times {
+            now: at(0),
+            next: at(5),
+        };
+        let status = world.resource.status.clone().unwrap_or_default();
+        let status = after(&status, &world.observe(), &outcome, times);
+        world.resource.status = Some(status);
+        world
+    }
+
+    fn rotated(mut world: World, value: &'static str) -> World {
+        world.rotate(value);
+        world
+    }
+
+    fn with_key(mut world: World, keys: &[&'static str]) -> World {
+        world.keys = keys.to_vec();
+        world
+    }
+
+    #[rstest]
+    #[case::changed(
+        rotated(reset(Account::Available), OTHER_PASSWORD),
+        Trigger::SecretChanged,
+        true
+    )]
+    #[case::first(World::new(), Trigger::Created, false)]
+    #[case::requested(reset(Account::Available), Trigger::Requested, false)]
+    #[case::answer_lost_and_turned_back(
+        rotated(reset(Account::Available), PASSWORD),
+        Trigger::SecretChanged,
+        false
+    )]
+    #[case::answer_lost_and_another_key(
+        with_key(reset(Account::Available), &["key-2", "key-1"]),
+        Trigger::SecretChanged,
+        false
+    )]
+    #[case::key_lost(with_key(rotated(reset(Account::Available), PASSWORD), &["key-2"]), Trigger::SecretChanged, false)]
+    fn only_another_value_is_a_change(
+        #[case] world: World,
+        #[case] trigger: Trigger,
+        #[case] expected: bool,
+    ) {
+        assert_eq!(is_of_a_change(&world.observe(), trigger), expected);
+    }
+
+    const WAIT: Outcome = Outcome::Settled(Decision::Wait {
+        until: Timestamp::UNIX_EPOCH,
+    });
+
+    #[rstest]
+    #[case::accepted(
+        World::new(),
+        Outcome::Accepted(accepted(at(0), Trigger::Created, Account::Available)),
+        true
+    )]
+    #[case::looked(
+        reset(Account::NotAvailable),
+        Outcome::Looked(Account::NotAvailable),
+        true
+    )]
+    #[case::suspended(World::new(), Outcome::Settled(Decision::Suspended), true)]
+    #[case::waits_for_the_account(reset(Account::NotAvailable), WAIT, true)]
+    #[case::waits_with_another_value(
+        rotated(reset(Account::NotAvailable), OTHER_PASSWORD),
+        WAIT,
+        false
+    )]
+    #[case::waits_for_the_first_reset(World::new(), WAIT, false)]
+    #[case::failed(
+        World::new(),
+        Outcome::Failed(failure(Trigger::Created, Class::Transient, Reason::RdsUnavailable)),
+        false
+    )]
+    #[case::overlapped(World::new(), Outcome::Overlapped(None), false)]
+    fn no_time_runs_where_nothing_is_pending(
+        #[case] world: World,
+        #[case] outcome: Outcome,
+        #[case] expected: bool,
+    ) {
+        assert_eq!(is_nothing_pending(&world.observe(), &outcome), expected);
+    }
 }

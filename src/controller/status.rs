@@ -168,7 +168,8 @@ fn pending_since(
 }
 
 /// Whether a reset is due, and not only a look at the account.
-fn is_due(observation: &Observation) -> bool {
+#[must_use]
+pub fn is_due(observation: &Observation) -> bool {
     match &observation.secret {
         SecretObservation::Usable(value) => is_reset_due(&observation.resource, value),
         SecretObservation::Unusable(_) => false,

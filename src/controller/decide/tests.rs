@@ -60,6 +60,13 @@ fn after_a_failure(mut world: World, seconds: i64) -> World {
     world
 }
 
+/// Adds a try of what the Secret holds that was not answered, and is due again.
+fn unanswered(world: World) -> World {
+    with(after_a_failure(world, 0), |world| {
+        world.patch(&json!({ "status": { "lastAttempt": { "outcomeUnknown": true } } }));
+    })
+}
+
 fn not_available(mut world: World) -> World {
     world.patch(&json!({ "status": {
         "conditions": [condition("PasswordSynced", "False", "AccountNotAvailable")],
@@ -336,6 +343,19 @@ fn only_the_very_same_try_waits(#[case] world: World, #[case] expected: Decision
         world.patch(&json!({ "status": { "lastAttempt": { "outcomeUnknown": true } } }));
         world.rotate(PASSWORD);
     }),
+    Trigger::SecretChanged
+)]
+#[case::requested_and_answer_was_lost(unanswered(requested(in_sync(), "a")), Trigger::Requested)]
+#[case::requested_and_answer_was_lost_and_another_key(
+    with(unanswered(requested(in_sync(), "a")), |world| world.keys = vec!["key-2", "key-1"]),
+    Trigger::Requested
+)]
+#[case::requested_and_changed_and_answer_was_lost(
+    unanswered(requested(rotated(in_sync()), "a")),
+    Trigger::SecretChanged
+)]
+#[case::request_was_handled_and_answer_was_lost(
+    unanswered(handled(requested(in_sync(), "a"), "a")),
     Trigger::SecretChanged
 )]
 fn what_was_not_applied_is_sent(#[case] world: World, #[case] expected: Trigger) {

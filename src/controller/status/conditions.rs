@@ -8,8 +8,8 @@ use super::super::decide::{Decision, Observation, SecretObservation, SecretProbl
 use super::super::outcome::{Accepted, Account, Failure, Outcome};
 use super::{failures, is_due, seconds};
 use crate::api::{
-    ConditionType, DatabaseAccountPasswordSpec, DatabaseAccountPasswordStatus, InstanceReadyReason,
-    PasswordSyncedReason, ReadyReason, SecretReadyReason,
+    ConditionType, DatabaseAccountPasswordSpec, DatabaseAccountPasswordStatus, FinishedTry,
+    InstanceReadyReason, PasswordSyncedReason, ReadyReason, SecretReadyReason,
 };
 use crate::rds::classification::{Reason, TABLE};
 use crate::rds::identifier::Code;
@@ -176,18 +176,32 @@ fn refused_value(
     observation: &Observation,
     outcome: &Outcome,
 ) -> Option<String> {
-    let was_tried = match outcome {
-        Outcome::Failed(_) => true,
-        Outcome::Queued | Outcome::Settled(Decision::Wait { .. }) => failures(observation) > 0,
-        _ => false,
+    let newest = match outcome {
+        Outcome::Failed(_) => status.history.first(),
+        Outcome::Queued | Outcome::Settled(Decision::Wait { .. }) => last_ended(observation),
+        _ => None,
     };
-    let newest = status.history.first().filter(|newest| {
-        was_tried && newest.outcome.0 == SecretReadyReason::PasswordInvalid.as_str()
-    })?;
+    let newest =
+        newest.filter(|newest| newest.outcome.0 == SecretReadyReason::PasswordInvalid.as_str())?;
     let entry = TABLE
         .iter()
         .find(|entry| entry.reason == Reason::PasswordInvalid)?;
     Some(told(entry.explanation, newest.code.as_deref()))
+}
+
+/// How the last try of this value, spec and request ended. Nothing, where it has not: an intent of a process that was killed
+/// counts as a try, and says nothing of the value.
+fn last_ended(observation: &Observation) -> Option<&FinishedTry> {
+    if failures(observation) == 0 {
+        return None;
+    }
+    let status = observation.resource.status.as_ref()?;
+    let attempt = status.last_attempt.as_ref()?;
+    status.history.iter().find(|finished| {
+        finished.time == attempt.time
+            && finished.code == attempt.code
+            && finished.request_id == attempt.request_id
+    })
 }
 
 fn instance_state(
@@ -299,7 +313,9 @@ fn password_state(
         Outcome::Settled(Decision::Wait { .. } | Decision::Suspended) if !is_due(observation) => {
             not_available()
         }
-        Outcome::Queued | Outcome::Settled(Decision::Wait { .. }) if failures(observation) > 0 => {
+        Outcome::Queued | Outcome::Settled(Decision::Wait { .. })
+            if last_ended(observation).is_some() =>
+        {
             last_failure(status).unwrap_or_else(due)
         }
         Outcome::Settled(Decision::Wait { .. } | Decision::Suspended | Decision::Reset(_))

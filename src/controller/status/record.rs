@@ -31,6 +31,11 @@ pub(super) fn record(
             if let Some(accepted) = accepted {
                 record_reset(status, observation, value, accepted);
                 status.last_attempt = None;
+            } else {
+                status.last_attempt = Some(overlapped(
+                    status.last_attempt.take(),
+                    attempt(observation, value, 0, None, times),
+                ));
             }
             if let Some(reset) = &mut status.last_reset {
                 reset.fingerprint = None;
@@ -150,6 +155,17 @@ pub(super) fn attempt(
         outcome_unknown: failure.is_some_and(|failure| {
             failure.outcome_unknown || earlier.is_some_and(|earlier| earlier.outcome_unknown)
         }),
+    }
+}
+
+/// The last attempt after a reset of which nobody knows whether it came last: another one than before in any case, so that the
+/// process whose reset is under way meanwhile finds that its own need not be the last.
+fn overlapped(present: Option<Attempt>, otherwise: Attempt) -> Attempt {
+    let attempt = present.unwrap_or(otherwise);
+    Attempt {
+        failures: attempt.failures.saturating_add(1),
+        outcome_unknown: true,
+        ..attempt
     }
 }
 

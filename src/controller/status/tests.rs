@@ -980,6 +980,36 @@ fn a_value_that_is_turned_back_after_a_kill_is_sent(#[values(false, true)] took_
     assert_eq!(life.pending_since(), None);
 }
 
+/// An intent alone tells nothing of the value: it is not refused because another one was, in the same second even.
+#[rstest]
+fn a_value_whose_reset_was_not_answered_is_pending(
+    #[values(OTHER_PASSWORD, PASSWORD)] next: &'static str,
+    #[values(0, 5)] later: i64,
+    #[values(false, true)] is_queued: bool,
+) {
+    let mut life = Life::new();
+    life.pass(REFUSED);
+    life.sleep(700);
+    life.pass(REFUSED);
+    if next == PASSWORD {
+        life.sleep(700);
+    } else {
+        life.world.rotate(next);
+    }
+    life.sleep(later);
+    life.killed(false);
+    if is_queued {
+        life.sleep(5);
+        life.queue();
+    } else {
+        let (decision, _) = life.pass(AVAILABLE);
+        assert!(matches!(decision, Decision::Wait { .. }), "{decision:?}");
+    }
+    assert_eq!(life.ready(), ("False", "Pending"));
+    assert!(life.summary().contains("SecretReady True Valid"));
+    assert!(!life.summary().contains("Stalled"));
+}
+
 #[test]
 fn a_lost_answer_that_overlaps_leaves_nothing_applied() {
     let mut life = Life::in_sync();
@@ -990,6 +1020,29 @@ fn a_lost_answer_that_overlaps_leaves_nothing_applied() {
     life.sleep(1);
     let (decision, _) = life.pass(AVAILABLE);
     assert!(matches!(decision, Decision::Reset(_)), "{decision:?}");
+}
+
+/// Whatever stands there, so that the leader whose reset is under way does not take its own for the last one.
+#[rstest]
+#[case::nothing(Life::new())]
+#[case::reset(Life::in_sync())]
+#[case::reset_without_a_fingerprint(with(Life::new(), |life| { life.pass(Answer::Overlapped); }))]
+fn a_lost_answer_that_overlaps_leaves_a_mark(
+    #[case] mut life: Life,
+    #[values(false, true)] is_under_way: bool,
+) {
+    let observation = life.world.observe();
+    if is_under_way {
+        life.intend(&observation);
+    }
+    let before = life.world.resource.clone();
+    life.tell(&observation, &Outcome::Overlapped(None));
+    assert!(!crate::controller::report::is_as(life.status(), &before));
+    assert!(life.status().last_attempt.as_ref().unwrap().outcome_unknown);
+    // Nor does a second one look like the first.
+    let before = life.world.resource.clone();
+    life.tell(&observation, &Outcome::Overlapped(None));
+    assert!(!crate::controller::report::is_as(life.status(), &before));
 }
 
 #[test]

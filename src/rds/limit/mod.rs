@@ -69,11 +69,11 @@ impl LimitSettings {
     }
 }
 
-/// Names a request budget: RDS counts requests for each cloud account with all its users and roles, and here each region
-/// has its own, so that a throttled one does not hold up the others.
+/// Names a request budget: one for each cloud identity and region, so that one that is throttled does not hold up the others.
+/// RDS counts requests for each cloud account with all its users and roles, which nobody here can tell apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BudgetKey {
-    /// Whose requests: anything that is the same for the same cloud account.
+    /// Whose requests: anything that is the same for the same cloud identity.
     pub identity: Arc<str>,
     /// Where they go.
     pub region: Region,
