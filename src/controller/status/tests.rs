@@ -735,6 +735,25 @@ fn an_older_key_is_replaced_where_the_reset_is_the_one_that_was_seen() {
     assert_eq!(fingerprint(&life), "key-1");
 }
 
+#[rstest]
+#[case::not_sent(|life: &mut Life| { life.pass(NOT_RUNNING); })]
+#[case::not_told(|life: &mut Life| life.killed(true))]
+#[case::suspended(|life: &mut Life| {
+    life.world.edit(&json!({ "suspend": true }));
+    life.pass(AVAILABLE);
+    life.world.edit(&json!({ "suspend": false }));
+})]
+fn an_account_that_was_not_named_for_a_while_is_not_in_sync(#[case] meanwhile: fn(&mut Life)) {
+    let mut life = Life::in_sync();
+    life.world.edit(&json!({ "accountName": "another" }));
+    meanwhile(&mut life);
+    assert_eq!(life.status().last_reset.as_ref().unwrap().fingerprint, None);
+    life.world.edit(&json!({ "accountName": "app" }));
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::Overlapped));
+    assert_eq!(life.ready(), ("True", "InSync"));
+}
+
 /// The word of a reset comes after another process has gone on, with the same account again or with another one.
 #[rstest]
 fn late_word_of_a_reset_is_told_and_leaves_no_account_in_sync_that_it_may_not_be(
