@@ -6,7 +6,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::api::{HISTORY_LIMIT, ReadyReason, Target, Trigger};
+use crate::api::{FinishedTry, HISTORY_LIMIT, ReadyReason, Target, Trigger, TryOutcome};
 use crate::controller::decide::{Ownership, decide};
 use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, accepted, at, failure};
 use crate::controller::outcome::{Account, Failure};
@@ -733,6 +733,59 @@ fn an_older_key_is_replaced_where_the_reset_is_the_one_that_was_seen() {
     };
     life.tell(&observation, &Outcome::Settled(in_sync));
     assert_eq!(fingerprint(&life), "key-1");
+}
+
+#[rstest]
+#[case::not_sent(|life: &mut Life| { life.pass(NOT_RUNNING); })]
+#[case::not_told(|life: &mut Life| life.killed(true))]
+#[case::suspended(|life: &mut Life| {
+    life.world.edit(&json!({ "suspend": true }));
+    life.pass(AVAILABLE);
+    life.world.edit(&json!({ "suspend": false }));
+})]
+fn an_account_that_was_not_named_for_a_while_is_not_in_sync(#[case] meanwhile: fn(&mut Life)) {
+    let mut life = Life::in_sync();
+    life.world.edit(&json!({ "accountName": "another" }));
+    meanwhile(&mut life);
+    assert_eq!(life.status().last_reset.as_ref().unwrap().fingerprint, None);
+    life.world.edit(&json!({ "accountName": "app" }));
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::Overlapped));
+    assert_eq!(life.ready(), ("True", "InSync"));
+}
+
+/// The word of a reset comes after another process has gone on, with the same account again or with another one.
+#[rstest]
+fn late_word_of_a_reset_is_told_and_leaves_no_account_in_sync_that_it_may_not_be(
+    #[values("app", "another")] reset_since: &str,
+    #[values(true, false)] is_accepted: bool,
+) {
+    let mut life = Life::in_sync();
+    let late = life.world.observe();
+    let trigger = Trigger::SecretChanged;
+    let accepted = is_accepted.then(|| accepted(at(5), trigger, Account::Available));
+    life.world.edit(&json!({ "accountName": reset_since }));
+    life.world.request("again");
+    life.sleep(10);
+    life.pass(AVAILABLE);
+    let base = life.status();
+    assert_eq!(base.history.len(), 2);
+
+    let told = told_late(base, &late, accepted.as_ref());
+
+    let mut expected = base.clone();
+    if reset_since == "app" {
+        expected.last_reset.as_mut().unwrap().fingerprint = None;
+    }
+    let accepted = accepted.map(|_| FinishedTry {
+        time: Time(at(5)),
+        trigger,
+        outcome: TryOutcome("Reset".to_owned()),
+        code: None,
+        request_id: Some("D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD".to_owned()),
+    });
+    expected.history.splice(0..0, accepted);
+    assert_eq!(told, expected);
 }
 
 // ------------------------------------------------------------------ pending since
