@@ -216,12 +216,17 @@ impl Cloud {
 
     /// A place in the request budget; `None` once it is closed.
     pub async fn permit(&self, route: &Route) -> Option<Permit> {
-        let waiting = self.metrics.cloud.waiting_for_budget();
-        let permit = self.limits.permit_unless_closed(&route.budget).await;
-        drop(waiting);
-        if let Some(permit) = &permit {
-            self.metrics.cloud.waited_for_budget(permit.waited());
-        }
+        let _waiting = self.metrics.cloud.waiting_for_budget();
+        let permit = self.limits.permit_unless_closed(&route.budget).await?;
+        self.metrics.cloud.waited_for_budget(permit.waited());
+        Some(permit)
+    }
+
+    /// A place in the request budget, once it is open. For who has no turn.
+    async fn permit_when_open(&self, route: &Route) -> Permit {
+        let _waiting = self.metrics.cloud.waiting_for_budget();
+        let permit = self.limits.permit(&route.budget).await;
+        self.metrics.cloud.waited_for_budget(permit.waited());
         permit
     }
 
@@ -288,7 +293,7 @@ impl Cloud {
     /// Looks at the account after a reset: bounded, and never an error.
     pub async fn account(&self, route: &Route, target: &Target) -> Account {
         let look = async {
-            let _permit = self.limits.permit(&route.budget).await;
+            let _permit = self.permit_when_open(route).await;
             let call = |credentials: Arc<Credentials>| async move {
                 let signer = signer(&credentials);
                 self.client
