@@ -9,6 +9,10 @@ use crate::controller::fixtures::at;
 const NAMESPACES: [&str; 2] = ["a", "b"];
 
 /// A resource as a person would describe it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
 #[derive(Debug, Clone, PartialEq)]
 struct Resource {
     uid: u32,
