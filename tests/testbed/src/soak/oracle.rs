@@ -274,19 +274,28 @@ impl Record {
             .collect()
     }
 
-    /// Whether the object that a reset was sent for is still there.
+    /// Whether the object that a reset was sent for is still there. Where one took the place of another right before, it may have
+    /// been sent for either.
     fn is_of_present_object(&self, reset: &Sent) -> bool {
         let wanted = self.wanted(&reset.account);
-        let wish = wanted
+        let slack = STALE_AFTER + self.lag;
+        let stood = |it: &&Wanted<'_>| {
+            let end = it.windows.last().and_then(|(_, to)| *to);
+            end.is_none_or(|end| {
+                end.saturating_add(slack)
+                    .is_ok_and(|end| end >= reset.arrived)
+            })
+        };
+        let mut wishes = wanted
             .iter()
             .rev()
-            .find(|it| it.value == reset.value && it.begun <= reset.arrived);
-        let Some(wish) = wish else {
-            return false;
+            .filter(|it| it.value == reset.value && it.begun <= reset.arrived);
+        let is_present = |wish: &Wanted<'_>| {
+            let of_slot = self.facts.iter().rev().find(|it| it.slot == wish.slot);
+            let resource = of_slot.and_then(|it| it.objects.resource.as_ref());
+            resource.is_some_and(|it| it.incarnation == wish.incarnation)
         };
-        let of_slot = self.facts.iter().rev().find(|it| it.slot == wish.slot);
-        let resource = of_slot.and_then(|it| it.objects.resource.as_ref());
-        resource.is_some_and(|it| it.incarnation == wish.incarnation)
+        wishes.next().is_some_and(is_present) && wishes.filter(stood).all(is_present)
     }
 
     /// Whether the last reset that the account was given is one that only a killed process knew of, before its Secret was given
@@ -964,5 +973,12 @@ mod tests {
         let of_another = begin().resource(12, |it| it.incarnation = 2);
         assert_eq!(of_another.record.unwritten().len(), 0);
         assert_eq!(begin().lost().record.unwritten().len(), 0);
+        let again = |second: i64| {
+            let story = Story::begin().secret(10, "b");
+            let story = story.resource(20, |it| it.incarnation = 2);
+            story.sent(second, "p", "b").record.unwritten().len()
+        };
+        assert_eq!(again(21), 0, "it may be the one that is gone");
+        assert_eq!(again(30), 1);
     }
 }
