@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -22,6 +23,9 @@ use serde_json::{Value, json};
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, NAMESPACE};
 use testbed::operator::PATIENCE;
 use testbed::{Operator, Search, Testbed, condition, reason};
+use tokio::time::{Instant, sleep};
+
+const POLL: Duration = Duration::from_millis(20);
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 
@@ -230,25 +234,36 @@ impl World {
         Ok(())
     }
 
+    /// Whether RDS was sent this value.
+    fn has_arrived(&self, value: &str) -> bool {
+        let resets = self.bed.resets();
+        let mut values = resets.iter().filter_map(|call| call.password.as_ref());
+        values.any(|sent| sent.expose() == value)
+    }
+
     /// Rotates while something goes wrong, until the try has failed and has been searched for.
     async fn fails(&mut self, what: &str, value: &str, fault: Fault) -> Result<()> {
         let fault = self.bed.rds.add_fault(fault);
-        let before = self.attempt().await?;
+        let told = self.told_of_failures();
         self.rotate(value).await?;
-        let differs = |status: &Value| {
-            let attempt = &status["lastAttempt"]["fingerprint"];
-            attempt.is_object() && *attempt != before
-        };
-        self.wait(what, differs).await?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.has_arrived(value) {
+            ensure!(Instant::now() < deadline, "{what}: no reset");
+            sleep(POLL).await;
+        }
+        // The intent of a try is told of before, and looks like an answer that was lost.
+        while self.told_of_failures() == told {
+            ensure!(Instant::now() < deadline, "{what}: no failure");
+            sleep(POLL).await;
+        }
         self.is_silent(what).await?;
         self.bed.rds.clear_fault(fault);
         Ok(())
     }
 
-    /// The fingerprint of what was tried last, if that has not succeeded.
-    async fn attempt(&self) -> Result<Value> {
-        let status = self.bed.resources().get("orders-app").await?.status;
-        Ok(serde_json::to_value(status)?["lastAttempt"]["fingerprint"].clone())
+    /// How many tries have failed, by the log, which tells of one after the status does.
+    fn told_of_failures(&self) -> usize {
+        self.operator.log().matches("password not reset").count()
     }
 
     async fn invalid_values(&mut self) -> Result<()> {
@@ -277,10 +292,20 @@ impl World {
 
     /// The answer repeats the string to sign, in which the password is percent-encoded twice.
     async fn signature_that_does_not_match(&mut self) -> Result<()> {
-        // Not yet at the look at the instance, which sends no password.
+        // Not yet at the look at the instance, which sends no password. While its state is remembered, there is none.
         let look = self.bed.rds.pause(Action::DescribeDBInstanceAttribute);
-        self.rotate("Kanarienvogel%&Signature=3").await?;
-        look.wait_for_held(1, PATIENCE).await?;
+        let deadline = Instant::now() + PATIENCE;
+        for number in 3.. {
+            let value = format!("Kanarienvogel%&Signature={number}");
+            self.rotate(&value).await?;
+            while look.held() == 0 && !self.has_arrived(&value) {
+                ensure!(Instant::now() < deadline, "no look at the instance");
+                sleep(POLL).await;
+            }
+            if look.held() > 0 {
+                break;
+            }
+        }
         self.bed.rds.add_access_key(access_key("another secret"));
         look.release();
         self.wait("refused", |status| {
