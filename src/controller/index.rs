@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::watched::Watched;
 use super::written::digest;
-use crate::api::{DatabaseAccountPassword, Target, request_of};
+use crate::api::{Target, request_of};
 
 /// Namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,9 +59,9 @@ struct Claim {
 }
 
 impl Facts {
-    /// The facts of a watched resource. `written` tells whether this process has written its status.
+    /// The facts of a watched resource. `is_own` tells whether this process has written the status of that digest.
     #[must_use]
-    pub fn of(watched: &Watched, written: impl Fn(&DatabaseAccountPassword) -> bool) -> Self {
+    pub fn of(watched: &Watched, is_own: impl Fn(u64) -> bool) -> Self {
         let metadata = kube::Resource::meta(watched);
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
         let is_being_deleted = metadata.deletion_timestamp.is_some();
@@ -82,15 +82,15 @@ impl Facts {
                 (resource.target.clone(), resource.last_reset, false, None)
             }
         };
-        let (status, is_of_another) = match watched {
-            Watched::Decoded(resource) => (Some(digest(resource)), !written(resource)),
-            Watched::Undecodable(_) => (None, false),
+        let status = match watched {
+            Watched::Decoded(resource) => Some(digest(resource)),
+            Watched::Undecodable(_) => None,
         };
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation,
             status,
-            is_of_another,
+            is_of_another: status.is_some_and(|status| !is_own(status)),
             request: request_of(metadata).map(str::to_owned),
             must_resend,
             secret,

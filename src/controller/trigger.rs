@@ -151,7 +151,7 @@ pub fn watch_resources(
 }
 
 fn facts(context: &Context, watched: &Watched) -> Facts {
-    Facts::of(watched, |resource| context.written.is_own(resource))
+    Facts::of(watched, |status| context.written.is_own(status))
 }
 
 /// Watches the metadata of the Secrets of a scope for ever. Nothing of them is kept but the version of those that are read.

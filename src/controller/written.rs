@@ -56,10 +56,10 @@ impl Written {
         self.statuses.insert(digest(resource), ());
     }
 
-    /// Whether the status was sent by this process, and not by another that leads no more, or a person.
+    /// Whether the status of this [`digest`] was sent by this process, and not by another that leads no more, or a person.
     #[must_use]
-    pub fn is_own(&self, resource: &DatabaseAccountPassword) -> bool {
-        self.statuses.contains_key(&digest(resource))
+    pub fn is_own(&self, status: u64) -> bool {
+        self.statuses.contains_key(&status)
     }
 
     /// `resource` is what the API server answered to a write.
