@@ -190,29 +190,27 @@ async fn attempt(
             trigger,
             admission,
         );
-        let (outcome, is_rejected) =
-            match announced(context, (&fresh, &intent), Box::pin(sent)).await {
-                Ok(Sent::Ended(outcome)) => (outcome, false),
-                Ok(Sent::Rejected(failure)) => (Outcome::Failed(failure), true),
-                Ok(Sent::Nothing) => {
-                    Box::pin(intent::withdraw(context, &fresh, intent)).await;
-                    return done(fresh, Outcome::Abandoned);
-                }
-                Err(error) => {
-                    Box::pin(intent::withdraw(context, &fresh, intent)).await;
-                    return Err(error.into());
-                }
-            };
-        let acted = Acted {
-            observation: fresh,
-            outcome,
-            latest: intent,
+        let sent = announced(context, (&fresh, &intent), Box::pin(sent)).await;
+        return match sent {
+            Ok(Sent::Ended(outcome)) => Ok(Attempt::Done(Acted {
+                observation: fresh,
+                outcome,
+                latest: intent,
+            })),
+            Ok(Sent::Rejected(failure)) => Ok(Attempt::Rejected(Acted {
+                observation: fresh,
+                outcome: Outcome::Failed(failure),
+                latest: intent,
+            })),
+            Ok(Sent::Nothing) => {
+                Box::pin(intent::withdraw(context, &fresh, intent)).await;
+                done(fresh, Outcome::Abandoned)
+            }
+            Err(error) => {
+                Box::pin(intent::withdraw(context, &fresh, intent)).await;
+                Err(error.into())
+            }
         };
-        return Ok(if is_rejected {
-            Attempt::Rejected(acted)
-        } else {
-            Attempt::Done(acted)
-        });
     }
     Err(ActError::Unsettled)
 }

@@ -69,8 +69,8 @@ use written::Written;
 /// connection of its own. The look right before a reset is bounded by the permit that it is made with.
 const CONCURRENT_READS: usize = 16;
 
-/// How many writes are: of the status, with the reads after a conflict, and of Events. Apart from the reads, so that a reset is written down however many
-/// resources are waiting to be looked at.
+/// How many writes are: of the status, with the reads after a conflict, and of Events. Apart from the reads, so that a reset is
+/// written down however many resources are waiting to be looked at.
 const CONCURRENT_WRITES: usize = 16;
 
 /// How many back-offs are kept, and for how long after the last failure: far longer than the longest of them.

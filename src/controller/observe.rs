@@ -46,10 +46,7 @@ pub async fn observe(
         let _read = context.reads.acquire().await;
         look(context, stored).await
     };
-    tokio::select! {
-        observed = observed => observed,
-        () = context.stop.cancelled() => Ok(None),
-    }
+    within_the_term(context, observed).await
 }
 
 /// Like [`observe`], for whoever is about to send a reset. It takes no turn among the other reads: those who hold a permit are
@@ -61,10 +58,7 @@ pub async fn observe_again(
     context: &Context,
     stored: Arc<DatabaseAccountPassword>,
 ) -> Result<Option<Observation>, ObserveError> {
-    tokio::select! {
-        observed = look(context, stored) => observed,
-        () = context.stop.cancelled() => Ok(None),
-    }
+    within_the_term(context, look(context, stored)).await
 }
 
 /// Like [`observe_again`], with the resource as the API server has it now. Another resource of the same name, or one that is
@@ -76,8 +70,15 @@ pub async fn observe_fresh(
     context: &Context,
     known: &DatabaseAccountPassword,
 ) -> Result<Option<Observation>, ObserveError> {
+    within_the_term(context, look_fresh(context, known)).await
+}
+
+async fn within_the_term(
+    context: &Context,
+    observed: impl Future<Output = Result<Option<Observation>, ObserveError>>,
+) -> Result<Option<Observation>, ObserveError> {
     tokio::select! {
-        observed = look_fresh(context, known) => observed,
+        observed = observed => observed,
         () = context.stop.cancelled() => Ok(None),
     }
 }

@@ -76,10 +76,15 @@ pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<()
     if matches!(outcome, Outcome::Abandoned) {
         return Ok(());
     }
-    let retries = match outcome {
-        Outcome::Accepted(_) => RETRIES_OF_A_RESET,
-        Outcome::Failed(failure) if failure.outcome_unknown => RETRIES_OF_A_RESET,
-        _ => RETRIES,
+    let may_have_reset = match outcome {
+        Outcome::Accepted(_) => true,
+        Outcome::Failed(failure) => failure.outcome_unknown,
+        _ => false,
+    };
+    let retries = if may_have_reset {
+        RETRIES_OF_A_RESET
+    } else {
+        RETRIES
     };
     let before = ready_reason(observation.resource.status.as_ref());
     let written = write(context, latest, retries, |present, status| {
@@ -99,7 +104,7 @@ pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<()
         Ok(status::after(status, observation, &overlapped, times))
     });
     let has_sent = !Arc::ptr_eq(latest, &observation.resource);
-    let written = if has_sent || retries == RETRIES_OF_A_RESET {
+    let written = if has_sent || may_have_reset {
         written.await
     } else {
         tokio::select! {
@@ -169,7 +174,7 @@ fn have_the_same_tries(
 /// Changes the status, if that makes a difference: on top of `latest`, and where that is not the latest any more, on top of
 /// what is. Returns the resource as it is then; as it was, where it is gone, since there is nothing left to tell it to.
 ///
-/// The first wait between two tries is short, since a conflict is over at once; the longest still tries six times a minute.
+/// The first wait between two tries is short, since a conflict is over at once; the longest still tries three times a minute.
 ///
 /// # Errors
 /// When it could not be written, or `change` fails.

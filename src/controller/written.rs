@@ -1,6 +1,6 @@
 //! Remembers the operator's own status writes until the watch has brought them back.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;
 
 use kube::ResourceExt as _;
@@ -11,8 +11,8 @@ use crate::api::DatabaseAccountPassword;
 /// Far beyond the lag of any watch that still works; one that does not is started anew, and lists.
 const KEPT_FOR: Duration = Duration::from_secs(5 * 60);
 
-/// More than the resources that anyone has. Forgetting one costs a read of the instance, never a reset: the resource is read
-/// again right before.
+/// More than the resources that anyone has. Forgetting one costs a look at the Secret and the instance, never a reset: the intent
+/// is written on the version that was observed, or not at all.
 const CAPACITY: u64 = 100_000;
 
 /// What this process has written.
@@ -26,16 +26,21 @@ pub struct Written {
 impl Default for Written {
     fn default() -> Self {
         Self {
-            versions: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_live(KEPT_FOR)
-                .build(),
-            statuses: Cache::builder()
-                .max_capacity(CAPACITY)
-                .time_to_live(KEPT_FOR)
-                .build(),
+            versions: kept(),
+            statuses: kept(),
         }
     }
+}
+
+fn kept<K, V>() -> Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    Cache::builder()
+        .max_capacity(CAPACITY)
+        .time_to_live(KEPT_FOR)
+        .build()
 }
 
 /// Tells a status of a resource from its others. No secret: it stays in memory, and a status has none.

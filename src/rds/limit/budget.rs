@@ -48,7 +48,7 @@ impl RequestBudget {
         let mut closing = pin!(self.closing.notified());
         // From here on no closing is missed, and one before is seen.
         closing.as_mut().enable();
-        if self.gate().closed_until(Instant::now()).is_none() {
+        if !self.is_closed(Instant::now()) {
             closing.await;
         }
     }
