@@ -16,11 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The operator's timeouts cannot be set, so this takes as long as they do: each call's, and then the pass' own back-off.
 async fn behind_a_proxy() -> Result<(Testbed, ApiProxy, Operator)> {
     let bed = Testbed::start(OPERATOR).await?;
-    let proxy = ApiProxy::start(
-        &bed.control_plane.server(),
-        &bed.control_plane.certificate_authority(),
-    )
-    .await?;
+    let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
     operator.wait_until_leading().await?;
     Ok((bed, proxy, operator))
@@ -99,11 +95,7 @@ async fn a_watch_that_hangs_is_given_up_and_made_again() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_list_that_hangs_is_given_up_and_made_again() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let proxy = ApiProxy::start(
-        &bed.control_plane.server(),
-        &bed.control_plane.certificate_authority(),
-    )
-    .await?;
+    let proxy = bed.proxy().await?;
     let lists = Matcher::resource("secrets").verb(Verb::List);
     let hold = proxy.hold(lists.clone());
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;

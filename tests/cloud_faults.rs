@@ -572,7 +572,7 @@ async fn missing_credentials_are_named_by_their_variables() -> Result<()> {
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
         "ALIBABA_CLOUD_SECURITY_TOKEN",
     );
-    let with = async || anyhow::Ok(bed.operator().await?.without_env(id).without_env(secret));
+    let with = async || anyhow::Ok(bed.operator().await?.without_access_key());
     let expired = AccessKey::new("STS.testid", ACCESS_KEY_SECRET)
         .security_token("token-canary", Timestamp::now() - Duration::from_secs(1));
     bed.rds.add_access_key(expired);

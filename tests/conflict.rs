@@ -22,7 +22,7 @@ use rds_simulator::{Account, Instance, Password};
 use serde_json::json;
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, NAMESPACE};
 use testbed::operator::PATIENCE;
-use testbed::proxy::{ApiProxy, Matcher, Verb};
+use testbed::proxy::{Matcher, Verb};
 use testbed::{Operator, Testbed, condition, reason};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
@@ -227,8 +227,7 @@ async fn an_owner_in_a_namespace_that_is_not_listed_yet_keeps_the_account() -> R
     bed.settle().await?;
     first.terminate().await?;
 
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let proxy = bed.proxy().await?;
     let lists = Matcher::resource(&DatabaseAccountPassword::plural(&()))
         .verb(Verb::List)
         .path(OWNERS_NAMESPACE);

@@ -33,19 +33,8 @@ async fn killed_after_the_reset_took_effect() -> Result<()> {
 async fn killed_in_the_middle(after_effect: bool) -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let operator = bed.operator().await?.start().await?;
-    bed.create_secret("orders-db", "First#Password1").await?;
-    bed.create(&bed.resource("orders-app", "orders-db")).await?;
-    bed.wait_until_ready("orders-app").await?;
-
-    let pause = if after_effect {
-        bed.rds.pause_after_effect(Action::ResetAccountPassword)
-    } else {
-        bed.rds.pause(Action::ResetAccountPassword)
-    };
-    bed.rotate("orders-db", "Second#Password2").await?;
-    pause.wait_for_held(1, PATIENCE).await?;
-    let _log = operator.kill();
-    pause.release();
+    create_in_sync(&bed).await?;
+    kill_within_a_reset(&bed, operator, after_effect).await?;
 
     let _operator = successor(&bed).await?;
     let resource = bed
@@ -84,21 +73,28 @@ async fn killed_in_the_middle(after_effect: bool) -> Result<()> {
     Ok(())
 }
 
+/// Rotates, and kills the operator while the reset is at RDS, which has carried it out already or does so afterwards.
+async fn kill_within_a_reset(bed: &Testbed, operator: Operator, after_effect: bool) -> Result<()> {
+    let pause = if after_effect {
+        bed.rds.pause_after_effect(Action::ResetAccountPassword)
+    } else {
+        bed.rds.pause(Action::ResetAccountPassword)
+    };
+    bed.rotate("orders-db", "Second#Password2").await?;
+    pause.wait_for_held(1, PATIENCE).await?;
+    let _log = operator.kill();
+    pause.release();
+    Ok(())
+}
+
 /// The one that comes after an operator that was killed, whose lease has to run out first.
 async fn successor(bed: &Testbed) -> Result<Operator> {
-    bed.operator()
-        .await?
-        .flag("lease-duration", "3s")
-        .flag("lease-renew-deadline", "2s")
-        .flag("lease-retry-period", "500ms")
-        .start()
-        .await
+    bed.operator().await?.short_lease().start().await
 }
 
 /// An operator that reaches the API server through a proxy.
 async fn behind_proxy(bed: &Testbed) -> Result<(ApiProxy, Operator)> {
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
     operator.wait_until_leading().await?;
     Ok((proxy, operator))
@@ -169,15 +165,7 @@ async fn a_killed_process_does_not_take_what_it_had_sent_with_it() -> Result<()>
         let bed = Testbed::start(OPERATOR).await?;
         let operator = bed.operator().await?.start().await?;
         create_in_sync(&bed).await?;
-        let pause = if after_effect {
-            bed.rds.pause_after_effect(Action::ResetAccountPassword)
-        } else {
-            bed.rds.pause(Action::ResetAccountPassword)
-        };
-        bed.rotate("orders-db", "Second#Password2").await?;
-        pause.wait_for_held(1, PATIENCE).await?;
-        let _log = operator.kill();
-        pause.release();
+        kill_within_a_reset(&bed, operator, after_effect).await?;
         bed.delete_secret("orders-db").await?;
         if !by_way_of_none {
             bed.create_secret("orders-db", "First#Password1").await?;
@@ -265,8 +253,7 @@ async fn an_intent_that_was_not_carried_out_is_taken_back() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let (proxy, operator) = behind_proxy(&bed).await?;
     let before = create_in_sync(&bed).await?;
-    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500 });
-    proxy.answer_instead(looks_at_the_lease(), usize::MAX, 500, refusal.to_string());
+    proxy.refuse(looks_at_the_lease(), usize::MAX, 500);
     bed.rotate("orders-db", "Second#Password2").await?;
     operator.wait_for_log("no reset is sent: the lease").await?;
     bed.rotate("orders-db", "First#Password1").await?;
@@ -342,8 +329,7 @@ async fn wait_for_refused(proxy: &ApiProxy, times: usize) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_grew_old_before_it_was_sent_is_not_sent() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
     operator.wait_until_leading().await?;
     bed.create_secret("orders-db", "First#Password1").await?;
@@ -378,8 +364,7 @@ async fn a_reset_that_cannot_be_written_down_is_not_repeated() -> Result<()> {
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
     pause.wait_for_held(1, PATIENCE).await?;
-    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403 });
-    proxy.answer_instead(status_writes(), usize::MAX, 403, refusal.to_string());
+    proxy.refuse(status_writes(), usize::MAX, 403);
     pause.release();
     wait_for_refused(&proxy, 3).await?;
     proxy.mend();

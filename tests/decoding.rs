@@ -121,8 +121,7 @@ async fn a_resource_that_cannot_be_decoded_right_before_its_reset_waits() -> Res
         .name("orders-app");
     // It is read right before a reset where the intent meets a conflict.
     let intent = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
-    let conflict = r#"{ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 409 }"#;
-    proxy.answer_instead(intent, 2, 409, conflict);
+    proxy.refuse(intent, 2, 409);
     let known = proxy.exchanges().len();
     proxy.answer_instead(
         resource.clone(),
@@ -143,7 +142,7 @@ async fn a_resource_that_cannot_be_decoded_right_before_its_reset_waits() -> Res
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_and_a_watch_that_cannot_be_decoded_are_asked_for_again() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let proxy = proxy_of(&bed).await?;
+    let proxy = bed.proxy().await?;
     for resource in ["secrets", "databaseaccountpasswords"] {
         let of = |verb| Matcher::resource(resource).verb(verb);
         for list in [
@@ -177,7 +176,7 @@ async fn a_list_and_a_watch_that_cannot_be_decoded_are_asked_for_again() -> Resu
 async fn a_fingerprint_key_that_cannot_be_decoded_is_waited_for() -> Result<()> {
     let (bed, _, operator) = in_sync_behind_a_proxy().await?;
     operator.terminate().await?;
-    let proxy = proxy_of(&bed).await?;
+    let proxy = bed.proxy().await?;
     proxy.rewrite(reads(KEY_SECRET_NAME), |body| body.truncate(body.len() - 2));
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
     operator.wait_for_log("no fingerprint key").await?;
@@ -201,7 +200,7 @@ async fn a_fingerprint_key_that_cannot_be_decoded_is_waited_for() -> Result<()> 
 
 async fn in_sync_behind_a_proxy() -> Result<(Testbed, ApiProxy, Operator)> {
     let bed = Testbed::start(OPERATOR).await?;
-    let proxy = proxy_of(&bed).await?;
+    let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
     operator.wait_until_leading().await?;
     bed.create_secret("orders-db", "Kanarienvogel#First1")
@@ -209,11 +208,6 @@ async fn in_sync_behind_a_proxy() -> Result<(Testbed, ApiProxy, Operator)> {
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
     bed.wait_until_ready("orders-app").await?;
     Ok((bed, proxy, operator))
-}
-
-async fn proxy_of(bed: &Testbed) -> Result<ApiProxy> {
-    let authority = bed.control_plane.certificate_authority();
-    ApiProxy::start(&bed.control_plane.server(), &authority).await
 }
 
 fn reads(secret: &str) -> Matcher {

@@ -7,33 +7,22 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rds_password_operator::api::Trigger;
-use rds_simulator::{Account, Action, Fault};
+use rds_password_operator::api::{DatabaseAccountPassword, Trigger};
+use rds_simulator::{Account, Action, Call, Fault};
 use serde_json::json;
 use testbed::Testbed;
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
-use testbed::operator::OperatorBuilder;
 use testbed::proxy::{ApiProxy, Matcher, Verb};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A lease that runs out soon, so that the others take over soon.
-fn short_lease(operator: OperatorBuilder) -> OperatorBuilder {
-    operator
-        .flag("lease-duration", "3s")
-        .flag("lease-renew-deadline", "2s")
-        .flag("lease-retry-period", "500ms")
-}
-
 /// A cluster with a resource in sync, whose operator reaches the API server through a proxy.
 async fn in_sync_behind_a_proxy() -> Result<(Testbed, ApiProxy, testbed::Operator)> {
     let bed = Testbed::start(OPERATOR).await?;
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
-    let operator = short_lease(bed.operator_at(&proxy.url(), None).await?)
-        .start()
-        .await?;
+    let proxy = bed.proxy().await?;
+    let operator = bed.operator_at(&proxy.url(), None).await?;
+    let operator = operator.short_lease().start().await?;
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
     bed.wait_until_ready("orders-app").await?;
@@ -48,12 +37,29 @@ fn passwords(bed: &Testbed) -> Vec<String> {
         .collect()
 }
 
+/// Rotates, and stops the leader when RDS has carried the reset out, before it reads the answer. Returns that reset.
+async fn stop_within_a_reset(bed: &Testbed, leader: &testbed::Operator) -> Result<Call> {
+    let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
+    bed.rotate("orders-db", "Second#Password2").await?;
+    pause.wait_for_held(1, PATIENCE).await?;
+    let reset = bed.resets().pop().context("no reset")?;
+    leader.pause()?;
+    pause.release();
+    Ok(reset)
+}
+
+fn tells_of(resource: &DatabaseAccountPassword, reset: &Call) -> bool {
+    let history = resource.status.iter().flat_map(|status| &status.history);
+    let mut ids = history.filter_map(|it| it.request_id.as_ref());
+    ids.any(|id| *id == reset.request_id)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_leader_is_replaced() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let first = short_lease(bed.operator().await?).start().await?;
+    let first = bed.operator().await?.short_lease().start().await?;
     first.wait_until_leading().await?;
-    let second = short_lease(bed.operator().await?).start().await?;
+    let second = bed.operator().await?.short_lease().start().await?;
     second.wait_until_ready().await?;
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
@@ -91,7 +97,7 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     old.pause()?;
     looks.release();
 
-    let new = short_lease(bed.operator().await?).start().await?;
+    let new = bed.operator().await?.short_lease().start().await?;
     new.wait_until_leading().await?;
     bed.wait_for_password("Second#Password2").await?;
     bed.rotate("orders-db", "Third#Password3").await?;
@@ -126,7 +132,7 @@ async fn an_intent_that_arrives_late_is_looked_at() -> Result<()> {
     writes.wait_for_held(1, PATIENCE).await?;
     old.pause()?;
     bed.rotate("orders-db", "First#Password1").await?;
-    let new = short_lease(bed.operator().await?).start().await?;
+    let new = bed.operator().await?.short_lease().start().await?;
     new.wait_until_leading().await?;
     bed.settle().await?;
     assert_eq!(passwords(&bed), ["First#Password1"]);
@@ -154,18 +160,14 @@ async fn an_intent_that_arrives_late_is_looked_at() -> Result<()> {
 async fn two_resets_that_overlap_are_followed_by_a_third() -> Result<()> {
     for is_answer_lost in [false, true] {
         let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
-        let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
         if is_answer_lost {
             let lost = Fault::close_connection().after_effect();
             bed.rds
                 .add_fault(lost.on(Action::ResetAccountPassword).times(1));
         }
-        bed.rotate("orders-db", "Second#Password2").await?;
-        pause.wait_for_held(1, PATIENCE).await?;
-        old.pause()?;
-        pause.release();
+        stop_within_a_reset(&bed, &old).await?;
 
-        let new = short_lease(bed.operator().await?).start().await?;
+        let new = bed.operator().await?.short_lease().start().await?;
         new.wait_until_leading().await?;
         bed.rotate("orders-db", "Third#Password3").await?;
         bed.wait_for_password("Third#Password3").await?;
@@ -200,14 +202,9 @@ async fn a_late_word_of_an_account_that_is_named_no_longer_takes_nothing_back() 
     let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
     bed.rds
         .add_account(INSTANCE, Account::new("reports", INITIAL_PASSWORD))?;
-    let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
-    bed.rotate("orders-db", "Second#Password2").await?;
-    pause.wait_for_held(1, PATIENCE).await?;
-    let late = bed.resets().pop().context("no reset")?;
-    old.pause()?;
-    pause.release();
+    let late = stop_within_a_reset(&bed, &old).await?;
 
-    let new = short_lease(bed.operator().await?).start().await?;
+    let new = bed.operator().await?.short_lease().start().await?;
     new.wait_until_leading().await?;
     bed.patch(
         "orders-app",
@@ -220,9 +217,7 @@ async fn a_late_word_of_an_account_that_is_named_no_longer_takes_nothing_back() 
 
     let told = bed
         .wait_for("orders-app", "told of the late reset", |resource| {
-            let history = resource.status.iter().flat_map(|status| &status.history);
-            let mut ids = history.filter_map(|it| it.request_id.as_ref());
-            ids.any(|id| *id == late.request_id)
+            tells_of(resource, &late)
         })
         .await?;
     let (before, after) = (
@@ -243,32 +238,21 @@ async fn a_late_word_of_an_account_that_is_named_no_longer_takes_nothing_back() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_word_of_an_older_spec_is_looked_at_again() -> Result<()> {
     let (bed, _proxy, old) = in_sync_behind_a_proxy().await?;
-    let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
-    bed.rotate("orders-db", "Second#Password2").await?;
-    pause.wait_for_held(1, PATIENCE).await?;
-    let late = bed.resets().pop().context("no reset")?;
-    old.pause()?;
-    pause.release();
+    let late = stop_within_a_reset(&bed, &old).await?;
 
     // Before another one leads, which would reset it.
     bed.patch("orders-app", json!({ "spec": { "suspend": true } }))
         .await?;
-    let new = short_lease(bed.operator().await?).start().await?;
+    let new = bed.operator().await?.short_lease().start().await?;
     new.wait_until_leading().await?;
     let suspended = bed.wait_for_reason("orders-app", "Suspended").await?;
     old.resume()?;
 
     let generation = suspended.metadata.generation;
     bed.wait_for("orders-app", "looked at again", |resource| {
-        let Some(status) = &resource.status else {
-            return false;
-        };
-        let ids = status
-            .history
-            .iter()
-            .filter_map(|it| it.request_id.as_ref());
-        status.observed_generation == generation
-            && ids.collect::<Vec<_>>().contains(&&late.request_id)
+        let status = resource.status.as_ref();
+        status.is_some_and(|status| status.observed_generation == generation)
+            && tells_of(resource, &late)
             && testbed::condition(resource, "Suspended").is_some()
     })
     .await?;
@@ -282,13 +266,7 @@ async fn a_reset_that_is_under_way_is_written_down_without_the_lease() -> Result
     let pause = bed.rds.pause(Action::ResetAccountPassword);
     bed.rotate("orders-db", "Second#Password2").await?;
     pause.wait_for_held(1, PATIENCE).await?;
-    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500 });
-    proxy.answer_instead(
-        Matcher::resource("leases"),
-        usize::MAX,
-        500,
-        refusal.to_string(),
-    );
+    proxy.refuse(Matcher::resource("leases"), usize::MAX, 500);
     operator.wait_for_log("the leadership was lost").await?;
     pause.release();
 

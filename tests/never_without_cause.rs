@@ -397,12 +397,7 @@ async fn versions(bed: &Testbed) -> Result<BTreeMap<String, Option<String>>> {
 
 /// An operator that leads, and the proxy that sees what it asks of the API server.
 async fn behind_proxy(bed: &Testbed) -> Result<(ApiProxy, Operator)> {
-    let control_plane = &bed.control_plane;
-    let proxy = ApiProxy::start(
-        &control_plane.server(),
-        &control_plane.certificate_authority(),
-    )
-    .await?;
+    let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
     operator.wait_until_leading().await?;
     Ok((proxy, operator))

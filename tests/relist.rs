@@ -14,10 +14,10 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use rds_password_operator::api::DatabaseAccountPassword;
 use rds_simulator::{Account, Call, Instance, Password};
-use serde_json::{Value, json};
+use serde_json::json;
 use testbed::bed::{INITIAL_PASSWORD, INSTANCE};
 use testbed::operator::{OperatorBuilder, PATIENCE};
-use testbed::proxy::{ApiProxy, Exchange, Matcher, Verb};
+use testbed::proxy::{ApiProxy, Exchange, Matcher, Verb, failure};
 use testbed::{Operator, Testbed, condition};
 use tokio::time::Instant;
 
@@ -222,7 +222,7 @@ async fn two_pages_after_a_restart_of_the_api_server() -> Result<()> {
         list.when(|request| request.query.contains("continue="))
     };
     for resource in [RESOURCES, "secrets"] {
-        proxy.answer_instead(second_page(resource), 1, 500, failure(500).to_string());
+        proxy.refuse(second_page(resource), 1, 500);
     }
 
     until_none_is_left("accounts", async || Ok(differing(&bed))).await?;
@@ -366,28 +366,9 @@ async fn cut_watch(proxy: &ApiProxy, resource: &str, lists_again: bool) -> Resul
     Ok(())
 }
 
-/// What the API server says for an HTTP status.
-fn failure(code: u16) -> Value {
-    let reason = if code == 410 {
-        "Expired"
-    } else {
-        "InternalError"
-    };
-    json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": "scripted",
-        "reason": reason,
-        "code": code,
-    })
-}
-
 /// An operator that leads, and the network between it and the API server.
 async fn behind_proxy(bed: &Testbed, arguments: &[&str]) -> Result<(ApiProxy, Operator)> {
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?;
     let operator = arguments.iter().fold(operator, OperatorBuilder::argument);
     let operator = operator.start().await?;

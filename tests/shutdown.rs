@@ -15,7 +15,7 @@ use rds_simulator::{Account, Action, Call, Fault, Instance};
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
 use testbed::operator::OperatorBuilder;
 use testbed::proxy::{Matcher, Verb};
-use testbed::{ApiProxy, Operator, Testbed, install};
+use testbed::{Operator, Testbed, install};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -274,11 +274,7 @@ async fn fifty_slow_resets_end_where_they_are() -> Result<()> {
 async fn it_ends_in_time_where_everything_hangs_and_the_next_one_repairs() -> Result<()> {
     const GRACE: Duration = Duration::from_secs(8);
     let bed = Testbed::start(OPERATOR).await?;
-    let proxy = ApiProxy::start(
-        &bed.control_plane.server(),
-        &bed.control_plane.certificate_authority(),
-    )
-    .await?;
+    let proxy = bed.proxy().await?;
     let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
     let fleet = fleet(&bed, 5).await?;
     let operator = bed
@@ -330,11 +326,7 @@ async fn it_ends_in_time_where_everything_hangs_and_the_next_one_repairs() -> Re
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_sent_nothing_does_not_hold_it_up() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let proxy = ApiProxy::start(
-        &bed.control_plane.server(),
-        &bed.control_plane.certificate_authority(),
-    )
-    .await?;
+    let proxy = bed.proxy().await?;
     fleet(&bed, 60).await?;
     let hold = proxy.hold(Matcher::resource("secrets").verb(Verb::Get).path("/shop/"));
     let builder = bed.operator_at(&proxy.url(), None).await?;

@@ -8,7 +8,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -21,11 +20,7 @@ use rds_password_operator::fingerprint::{KEY_BYTES, KEY_SECRET_NAME};
 use rds_simulator::{AccessKey, Account, Action, DenialCode, Fault, Timestamp};
 use serde_json::{Value, json};
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, NAMESPACE};
-use testbed::operator::PATIENCE;
-use testbed::{Operator, Search, Testbed, condition, reason};
-use tokio::time::{Instant, sleep};
-
-const POLL: Duration = Duration::from_millis(20);
+use testbed::{Operator, Search, Testbed, condition, reason, wait_until};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 
@@ -246,16 +241,9 @@ impl World {
         let fault = self.bed.rds.add_fault(fault);
         let told = self.told_of_failures();
         self.rotate(value).await?;
-        let deadline = Instant::now() + PATIENCE;
-        while !self.has_arrived(value) {
-            ensure!(Instant::now() < deadline, "{what}: no reset");
-            sleep(POLL).await;
-        }
+        wait_until(what, async || Ok(self.has_arrived(value))).await?;
         // The intent of a try is told of before, and looks like an answer that was lost.
-        while self.told_of_failures() == told {
-            ensure!(Instant::now() < deadline, "{what}: no failure");
-            sleep(POLL).await;
-        }
+        wait_until(what, async || Ok(self.told_of_failures() > told)).await?;
         self.is_silent(what).await?;
         self.bed.rds.clear_fault(fault);
         Ok(())
@@ -294,18 +282,18 @@ impl World {
     async fn signature_that_does_not_match(&mut self) -> Result<()> {
         // Not yet at the look at the instance, which sends no password. While its state is remembered, there is none.
         let look = self.bed.rds.pause(Action::DescribeDBInstanceAttribute);
-        let deadline = Instant::now() + PATIENCE;
-        for number in 3.. {
+        let mut number = 3;
+        wait_until("a look at the instance", async || {
             let value = format!("Kanarienvogel%&Signature={number}");
+            number += 1;
             self.rotate(&value).await?;
-            while look.held() == 0 && !self.has_arrived(&value) {
-                ensure!(Instant::now() < deadline, "no look at the instance");
-                sleep(POLL).await;
-            }
-            if look.held() > 0 {
-                break;
-            }
-        }
+            wait_until("a look, or a reset", async || {
+                Ok(look.held() > 0 || self.has_arrived(&value))
+            })
+            .await?;
+            Ok(look.held() > 0)
+        })
+        .await?;
         self.bed.rds.add_access_key(access_key("another secret"));
         look.release();
         self.wait("refused", |status| {

@@ -14,7 +14,7 @@ use kube::api::{Api, DeleteParams, PostParams};
 use testbed::bed::{ACCOUNT, INSTANCE, NAMESPACE};
 use testbed::install::{self, install_crd, install_rbac};
 use testbed::proxy::{Matcher, Verb};
-use testbed::{ApiProxy, Operator, Testbed, condition, reason};
+use testbed::{Operator, Testbed, condition, reason};
 use tokio::time::{Instant, sleep};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
@@ -408,11 +408,7 @@ async fn without_the_right_to_publish_events_passwords_are_reset() -> Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_fails_once_is_forgotten() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let proxy = ApiProxy::start(
-        &bed.control_plane.server(),
-        &bed.control_plane.certificate_authority(),
-    )
-    .await?;
+    let proxy = bed.proxy().await?;
     // As a watch cache answers that has just been started.
     let refusal = serde_json::json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure",

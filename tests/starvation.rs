@@ -4,19 +4,14 @@
     reason = "an integration test is a test module as a whole"
 )]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
-use rds_password_operator::api::{CredentialsReference, DatabaseAccountPassword};
-use rds_simulator::{AccessKey, Account, Action, Call, Fault, Instance, Target};
-use serde_json::json;
-use testbed::bed::{INITIAL_PASSWORD, INSTANCE};
-use testbed::proxy::{ApiProxy, Matcher, Verb};
+use rds_password_operator::api::DatabaseAccountPassword;
+use rds_simulator::{Account, Action, Call, Fault, Instance, Target};
+use testbed::bed::{INITIAL_PASSWORD, INSTANCE, with_access_key};
+use testbed::proxy::{Matcher, Verb};
 use testbed::{Testbed, reason};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
@@ -130,8 +125,7 @@ async fn an_instance_that_does_not_answer_takes_one_slot_for_all_its_accounts() 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_look_before_a_reset_waits_for_no_first_look() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let proxy = bed.proxy().await?;
     let _operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
     bed.create_secret("orders-db", "First#Password1").await?;
     let pause = bed.rds.pause(Action::DescribeDBInstanceAttribute);
@@ -153,29 +147,8 @@ async fn the_look_before_a_reset_waits_for_no_first_look() -> Result<()> {
     Ok(())
 }
 
-fn by_the_throttled_key(mut resource: DatabaseAccountPassword) -> Result<DatabaseAccountPassword> {
-    resource.spec.credentials = Some(CredentialsReference {
-        service_account_name: None,
-        secret_ref: Some(serde_json::from_value(json!({ "name": THROTTLED_KEY }))?),
-    });
-    Ok(resource)
-}
-
 async fn create_the_throttled_key(bed: &Testbed) -> Result<()> {
-    let data = [("accessKeyId", THROTTLED_KEY), ("accessKeySecret", "s")];
-    let data = data.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let secret = Secret {
-        metadata: ObjectMeta {
-            name: Some(THROTTLED_KEY.to_owned()),
-            ..ObjectMeta::default()
-        },
-        string_data: Some(BTreeMap::from(data)),
-        ..Secret::default()
-    };
-    bed.secrets()
-        .create(&PostParams::default(), &secret)
-        .await?;
-    bed.rds.add_access_key(AccessKey::new(THROTTLED_KEY, "s"));
+    bed.create_access_key(THROTTLED_KEY).await?;
     // For longer than the tests' patience.
     let for_good = Fault::throttled("Throttling.User", Duration::from_secs(120));
     bed.rds
@@ -198,7 +171,10 @@ async fn an_identity_that_is_throttled_holds_up_no_other_one() -> Result<()> {
         if number < OTHERS && number % 2 == 1 {
             bed.rds.add_instance(Instance::new(&instance));
         }
-        by_the_throttled_key(member(&bed, &format!("crowd-{number}"), &instance)?)
+        with_access_key(
+            member(&bed, &format!("crowd-{number}"), &instance)?,
+            THROTTLED_KEY,
+        )
     });
     create_all(&bed, &throttled.collect::<Result<Vec<_>>>()?).await?;
     let builder = bed.operator().await?.flag("concurrency", "1");

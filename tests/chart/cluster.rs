@@ -1,23 +1,18 @@
 //! A cluster as the chart finds it, and what is said about all of its objects.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 use testbed::bed::{ACCESS_KEY_ID, ACCESS_KEY_SECRET};
-use testbed::operator::PATIENCE;
 use testbed::{Helm, Node, Testbed, install};
-use tokio::time::{Instant, sleep};
 
 use crate::OPERATOR;
 use crate::rendered::{RELEASE, Rendered, name_of};
-
-const POLL: Duration = Duration::from_millis(50);
 
 /// A namespace where a pod may be anything, and one of these tests is.
 pub(crate) const PRIVILEGED: &str = "privileged";
@@ -121,19 +116,6 @@ async fn create_namespace(
     Api::all(bed.client.clone())
         .create(&PostParams::default(), &namespace)
         .await?;
-    Ok(())
-}
-
-/// Waits until something is so.
-pub(crate) async fn wait_until(
-    what: &str,
-    mut is_so: impl AsyncFnMut() -> Result<bool>,
-) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so().await? {
-        ensure!(Instant::now() < deadline, "in vain waited for: {what}");
-        sleep(POLL).await;
-    }
     Ok(())
 }
 

@@ -15,11 +15,11 @@ use kube::Api;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use testbed::Testbed;
 use testbed::bed::{ACCOUNT, INSTANCE, NAMESPACE};
 use testbed::install::{self, repository_file};
+use testbed::{Testbed, wait_until};
 
-use crate::cluster::{ACCESS_KEY, Cluster, PRIVILEGED, names, wait_until};
+use crate::cluster::{ACCESS_KEY, Cluster, PRIVILEGED, names};
 use crate::pod::{self, pods};
 use crate::rendered::{RELEASE, Rendered};
 use crate::rights::{Rights, account, assert_exactly, may, rights, sweep};

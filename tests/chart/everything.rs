@@ -13,9 +13,9 @@ use rds_simulator::{OidcProvider, Role};
 use serde_json::{Value, json};
 use testbed::bed::NAMESPACE;
 use testbed::control_plane::TOKEN_ISSUER as ISSUER;
-use testbed::{install, prometheus_operator};
+use testbed::{install, prometheus_operator, wait_until};
 
-use crate::cluster::{Cluster, PRIVILEGED, wait_until};
+use crate::cluster::{Cluster, PRIVILEGED};
 use crate::defaults::{OWN, WATCHED, ensure_forbidden};
 use crate::pod::{self, pods};
 use crate::rendered::{RELEASE, Rendered};

@@ -9,10 +9,9 @@ use kube::Api;
 use kube::api::PostParams;
 use kube::runtime::wait::{await_condition, conditions::is_crd_established};
 use testbed::operator::PATIENCE;
-use testbed::{ControlPlane, Helm};
+use testbed::{ControlPlane, Helm, wait_until};
 use tokio::time::timeout;
 
-use crate::cluster::wait_until;
 use crate::rendered::Rendered;
 use crate::values::required;
 

@@ -1,7 +1,7 @@
 //! The operator itself with temporary credentials: they end, they are rejected, they cannot be had.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use rds_password_operator::api::DatabaseAccountPassword;
@@ -15,36 +15,17 @@ use crate::world::{PROVIDER, ROLE};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 
-/// Removed at the end.
-struct TokenFile(PathBuf);
-
-impl TokenFile {
-    fn new(token: &str) -> Result<Self> {
-        let name = format!("token-{:016x}", rand::random::<u64>());
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::write(&path, token)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for TokenFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 /// With RRSA's variables instead of an access key.
-async fn with_rrsa(bed: &Testbed, issuer: &Issuer, token: &TokenFile) -> Result<OperatorBuilder> {
+async fn with_rrsa(bed: &Testbed, issuer: &Issuer, token: &Path) -> Result<OperatorBuilder> {
     let provider = OidcProvider::new(PROVIDER, ISSUER, &issuer.key_set())?;
     bed.rds.add_oidc_provider(provider);
     Ok(bed
         .operator()
         .await?
-        .without_env("ALIBABA_CLOUD_ACCESS_KEY_ID")
-        .without_env("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+        .without_access_key()
         .env("ALIBABA_CLOUD_ROLE_ARN", ROLE)
         .env("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", PROVIDER)
-        .env("ALIBABA_CLOUD_OIDC_TOKEN_FILE", token.0.as_os_str())
+        .env("ALIBABA_CLOUD_OIDC_TOKEN_FILE", token)
         .flag("sts-endpoint", bed.rds.url()))
 }
 
@@ -67,7 +48,8 @@ fn assert_never_failed(resource: &DatabaseAccountPassword) {
 async fn credentials_end_while_it_runs() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let issuer = Issuer::new();
-    let token = TokenFile::new(&issuer.token())?;
+    let token = bed.directory().join("token");
+    fs::write(&token, issuer.token())?;
     bed.rds.add_role(role());
     // On a slow machine a call may come to the cloud when its key has just ended; it is then made once more.
     bed.rds
@@ -92,7 +74,7 @@ async fn credentials_end_while_it_runs() -> Result<()> {
     }
     let resource = bed.wait_until_ready("orders-app").await?;
     assert_never_failed(&resource);
-    for part in fs::read_to_string(&token.0)?.split('.') {
+    for part in fs::read_to_string(&token)?.split('.') {
         ensure!(!operator.log().contains(part), "the token is in the log");
     }
     Ok(())
@@ -156,7 +138,8 @@ async fn credentials_that_are_rejected_are_replaced_within_the_pass() -> Result<
 async fn a_role_that_cannot_be_assumed_is_told_and_heals() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let issuer = Issuer::new();
-    let token = TokenFile::new(&issuer.token())?;
+    let token = bed.directory().join("token");
+    fs::write(&token, issuer.token())?;
     bed.rds.add_role(Role::new(ROLE));
     let operator = with_rrsa(&bed, &issuer, &token).await?.start().await?;
     operator.wait_until_leading().await?;
@@ -203,7 +186,7 @@ async fn a_role_that_cannot_be_assumed_is_told_and_heals() -> Result<()> {
     let told = serde_json::to_string(&bed.resources().get("orders-app").await?)?
         + &serde_json::to_string(&bed.events().await?)?
         + &operator.log();
-    for part in fs::read_to_string(&token.0)?
+    for part in fs::read_to_string(&token)?
         .split('.')
         .filter(|part| part.len() > 20)
     {

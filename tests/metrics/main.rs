@@ -8,7 +8,6 @@ mod exposition;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -27,7 +26,7 @@ use testbed::bed::{
     ACCESS_KEY_ID, ACCESS_KEY_SECRET, ACCOUNT, INITIAL_PASSWORD, INSTANCE, NAMESPACE,
 };
 use testbed::operator::{OperatorBuilder, PATIENCE};
-use testbed::proxy::{ApiProxy, Matcher};
+use testbed::proxy::Matcher;
 use testbed::{Operator, Testbed};
 use tokio::time::{Instant, sleep};
 
@@ -456,24 +455,6 @@ async fn a_throttled_budget_is_closed_and_calls_wait() -> Result<()> {
     Ok(())
 }
 
-/// Removed at the end.
-struct TemporaryFile(PathBuf);
-
-impl TemporaryFile {
-    fn new(text: &str) -> Result<Self> {
-        let name = format!("metrics-{:016x}", rand::random::<u64>());
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::write(&path, text)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_sts_and_credentials_with_an_end() -> Result<()> {
     const ROLE: &str = "acs:ram::1000000000000001:role/operator";
@@ -486,13 +467,13 @@ async fn calls_of_sts_and_credentials_with_an_end() -> Result<()> {
         "ram_role_arn": ROLE,
         "ram_session_name": "operator",
     }] });
-    let file = TemporaryFile::new(&profile.to_string())?;
+    let file = bed.directory().join("profile");
+    fs::write(&file, profile.to_string())?;
     let operator = bed
         .operator()
         .await?
-        .without_env("ALIBABA_CLOUD_ACCESS_KEY_ID")
-        .without_env("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
-        .env("ALIBABA_CLOUD_CONFIG_FILE", file.0.as_os_str())
+        .without_access_key()
+        .env("ALIBABA_CLOUD_CONFIG_FILE", &file)
         .flag("sts-endpoint", bed.rds.url())
         .start()
         .await?;
@@ -533,19 +514,19 @@ async fn calls_of_sts_and_credentials_with_an_end() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_oidc_token_that_sts_refuses() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let token = TemporaryFile::new("no.token.atall")?;
+    let token = bed.directory().join("token");
+    fs::write(&token, "no.token.atall")?;
     let account = "acs:ram::1000000000000001";
     let operator = bed
         .operator()
         .await?
-        .without_env("ALIBABA_CLOUD_ACCESS_KEY_ID")
-        .without_env("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
+        .without_access_key()
         .env("ALIBABA_CLOUD_ROLE_ARN", format!("{account}:role/operator"))
         .env(
             "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
             format!("{account}:oidc-provider/cluster"),
         )
-        .env("ALIBABA_CLOUD_OIDC_TOKEN_FILE", token.0.as_os_str())
+        .env("ALIBABA_CLOUD_OIDC_TOKEN_FILE", &token)
         .flag("sts-endpoint", bed.rds.url())
         .start()
         .await?;
@@ -586,17 +567,10 @@ fn of_the_leader(found: &Exposition) -> BTreeSet<&'static str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_leader_tells_of_resources_and_watches() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
-    let short_lease = |operator: OperatorBuilder| {
-        operator
-            .flag("lease-duration", "3s")
-            .flag("lease-renew-deadline", "2s")
-            .flag("lease-retry-period", "500ms")
-    };
-    let first = short_lease(bed.operator_at(&proxy.url(), None).await?);
+    let proxy = bed.proxy().await?;
+    let first = bed.operator_at(&proxy.url(), None).await?.short_lease();
     let first = in_sync(first, &bed).await?;
-    let second = short_lease(bed.operator().await?).start().await?;
+    let second = bed.operator().await?.short_lease().start().await?;
     second.wait_until_ready().await?;
     let leads = scrape_until(&first, "in sync", |found| {
         found.value("resource_ready", &ORDERS) == Some(1.0)
@@ -608,9 +582,7 @@ async fn only_the_leader_tells_of_resources_and_watches() -> Result<()> {
     assert_eq!(of_the_leader(&stands_by), BTreeSet::new());
 
     // It loses the lease, and lives on.
-    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500 });
-    let refusal = refusal.to_string();
-    proxy.answer_instead(Matcher::resource("leases"), usize::MAX, 500, refusal);
+    proxy.refuse(Matcher::resource("leases"), usize::MAX, 500);
     let lost = scrape_until(&first, "lost", |found| {
         found.value("leader", &[]) == Some(0.0)
     })
@@ -655,8 +627,7 @@ fn age(found: &Exposition, watch: &str) -> Option<f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_is_not_heard_grows_old() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let authority = bed.control_plane.certificate_authority();
-    let proxy = ApiProxy::start(&bed.control_plane.server(), &authority).await?;
+    let proxy = bed.proxy().await?;
     let operator = in_sync(bed.operator_at(&proxy.url(), None).await?, &bed).await?;
     proxy.cut_watches("secrets");
     let cut = scrape_until(&operator, "old", |found| age(found, "Secret") > Some(3.0)).await?;

@@ -1,7 +1,6 @@
 //! The rotation by a `CronJob`: its script, run with the rights that the recipe gives it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -31,24 +30,6 @@ const API_SERVER: &str = "https://kubernetes.default.svc";
 
 /// How often the API server is asked whether it has come to know the Role.
 const POLL: Duration = Duration::from_millis(20);
-
-/// Files of the test, gone with it.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Result<Self> {
-        let name = format!("cron-job-{}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cron_job_rotates_and_may_do_nothing_else() -> Result<()> {
@@ -82,19 +63,19 @@ async fn the_cron_job_rotates_and_may_do_nothing_else() -> Result<()> {
 
 /// Runs the script of the `CronJob`'s container as a pod would, and returns the value that it has put into the Secret.
 async fn rotate(bed: &Testbed) -> Result<String> {
-    let directory = Directory::new()?;
+    let directory = bed.directory();
     let token = issue_token(&bed.client, (NAMESPACE, NAME)).await?;
-    fs::write(directory.0.join("token"), &token)?;
+    fs::write(directory.join("token"), &token)?;
     fs::copy(
         bed.control_plane.certificate_authority(),
-        directory.0.join("ca.crt"),
+        directory.join("ca.crt"),
     )?;
 
     let container = &pod_template()?["spec"]["containers"][0];
     let script = container["args"][0].as_str().context("no script")?;
     ensure!(script.contains(ACCOUNT) && script.contains(API_SERVER));
     let script = script
-        .replace(ACCOUNT, &directory.0.to_string_lossy())
+        .replace(ACCOUNT, &directory.to_string_lossy())
         .replace(API_SERVER, &bed.control_plane.server());
     let command: Vec<String> = serde_json::from_value(container["command"].clone())?;
     let (program, options) = command.split_first().context("no command")?;

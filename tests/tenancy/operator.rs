@@ -11,11 +11,11 @@ use rds_password_operator::api::API_GROUP;
 use serde_json::{Value, json};
 use testbed::bed::{ACCOUNT, INSTANCE, NAMESPACE};
 use testbed::install::{self, OPERATOR as OPERATOR_NAME};
-use testbed::{Testbed, reason};
+use testbed::{Testbed, reason, wait_until};
 
 use crate::person::{
     Person, Right, SECRET, bind, create_token, ensure_refused, get_secret, is_allowed, request,
-    reset, wait_until, wait_until_allowed,
+    reset, wait_until_allowed,
 };
 use crate::{OPERATOR, SAMPLE};
 

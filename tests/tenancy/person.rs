@@ -1,7 +1,6 @@
 //! Users of the cluster, what they are allowed, and how they are refused.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
@@ -10,13 +9,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use rds_password_operator::api::{API_GROUP, DatabaseAccountPassword, REQUESTED_AT_ANNOTATION};
 use serde_json::{Value, json};
-use testbed::Testbed;
 use testbed::bed::NAMESPACE;
-use testbed::operator::PATIENCE;
-use tokio::time::{Instant, sleep};
-
-/// How often the API server is asked whether it has come to know something.
-const POLL: Duration = Duration::from_millis(20);
+use testbed::{Testbed, wait_until};
 
 /// The Secret that the resources of these tests name.
 pub(crate) const SECRET: &str = "orders-db";
@@ -257,18 +251,6 @@ pub(crate) async fn bind(
     Api::namespaced(client.clone(), namespace)
         .create(&PostParams::default(), &binding)
         .await?;
-    Ok(())
-}
-
-pub(crate) async fn wait_until(
-    what: impl Debug,
-    condition: impl AsyncFn() -> Result<bool>,
-) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition().await? {
-        ensure!(Instant::now() < deadline, "not yet: {what:?}");
-        sleep(POLL).await;
-    }
     Ok(())
 }
 

@@ -7,13 +7,12 @@ use k8s_openapi::api::admissionregistration::v1::{
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
 use rds_password_operator::api::DatabaseAccountPassword;
 use serde_json::{Value, json};
-use testbed::Testbed;
 use testbed::bed::{INSTANCE, NAMESPACE};
+use testbed::{Testbed, wait_until};
 
 use crate::OPERATOR;
 use crate::person::{
-    Person, SECRET, create_token, ensure_refused, get_secret, request, reset, wait_until,
-    with_credentials,
+    Person, SECRET, create_token, ensure_refused, get_secret, request, reset, with_credentials,
 };
 
 fn label(value: &str) -> Value {

@@ -1,11 +1,12 @@
 //! A cluster with the operator installed, a cloud with one instance, and the words that tests speak in.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
@@ -14,7 +15,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt as _};
 use rds_password_operator::api::{
-    DatabaseAccountPassword, DatabaseAccountPasswordSpec, PasswordSecretRef,
+    CredentialsReference, DatabaseAccountPassword, DatabaseAccountPasswordSpec, PasswordSecretRef,
     REQUESTED_AT_ANNOTATION,
 };
 use rds_simulator::{AccessKey, Account, Action, Call, Instance, RdsSimulator};
@@ -25,6 +26,7 @@ use tokio::time::{Instant, sleep};
 use crate::ControlPlane;
 use crate::install::{self, OPERATOR};
 use crate::operator::{Operator, OperatorBuilder, PATIENCE, POLL};
+use crate::proxy::ApiProxy;
 
 /// The namespace of the tests' own objects.
 pub const NAMESPACE: &str = "shop";
@@ -126,6 +128,15 @@ impl Testbed {
             .await
     }
 
+    /// A proxy in front of the API server.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn proxy(&self) -> Result<ApiProxy> {
+        let certificate_authority = self.control_plane.certificate_authority();
+        ApiProxy::start(&self.control_plane.server(), &certificate_authority).await
+    }
+
     /// An operator that reaches the API server at another address, such as a proxy's.
     ///
     /// # Errors
@@ -168,6 +179,35 @@ impl Testbed {
             OperatorBuilder::new(&self.binary, self.directory.path(), number)
                 .env("KUBECONFIG", kubeconfig),
         )
+    }
+
+    /// Gives the cloud an AccessKey of this ID, and the tests' namespace a Secret of the same name with it, for
+    /// [`with_access_key`].
+    ///
+    /// # Errors
+    /// When the API server refuses the Secret.
+    pub async fn create_access_key(&self, id: &str) -> Result<()> {
+        let data = [("accessKeyId", id), ("accessKeySecret", "s")];
+        let data = data.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(id.to_owned()),
+                ..ObjectMeta::default()
+            },
+            string_data: Some(BTreeMap::from(data)),
+            ..Secret::default()
+        };
+        self.secrets()
+            .create(&PostParams::default(), &secret)
+            .await?;
+        self.rds.add_access_key(AccessKey::new(id, "s"));
+        Ok(())
+    }
+
+    /// A directory that is removed with this, for whatever a test writes.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The Secrets of the tests' namespace.
@@ -405,6 +445,24 @@ impl Testbed {
         .await
     }
 
+    /// Rotates, and tells how long it took until the reset arrived: from before the change is sent, so with the API server's part.
+    ///
+    /// # Errors
+    /// When the Secret cannot be changed, or the account does not get the password.
+    pub async fn time_to_arrival(&self, secret: &str, password: &str) -> Result<SignedDuration> {
+        let began = Timestamp::now();
+        self.rotate(secret, password).await?;
+        self.wait_for_password(password).await?;
+        let resets = self.resets();
+        let mut sent = resets.iter().rev();
+        let reset = sent.find(|call| {
+            call.password
+                .as_ref()
+                .is_some_and(|sent| *sent == *password)
+        });
+        Ok(reset.context("no reset")?.arrived.duration_since(began))
+    }
+
     /// Waits until the account that is there from the start has this password.
     ///
     /// # Errors
@@ -507,6 +565,37 @@ impl Testbed {
 #[must_use]
 pub fn reason<'a>(resource: &'a DatabaseAccountPassword, type_: &str) -> Option<&'a str> {
     Some(&*condition(resource, type_)?.reason)
+}
+
+/// Waits until something is so.
+///
+/// # Errors
+/// When it is not within [`PATIENCE`], or cannot be told.
+pub async fn wait_until(
+    what: impl Display,
+    mut is_so: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await? {
+        ensure!(Instant::now() < deadline, "in vain waited for: {what}");
+        sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// The resource, whose calls are made with the AccessKey in this Secret.
+///
+/// # Errors
+/// When the reference is not one of the kind.
+pub fn with_access_key(
+    mut resource: DatabaseAccountPassword,
+    secret: &str,
+) -> Result<DatabaseAccountPassword> {
+    resource.spec.credentials = Some(CredentialsReference {
+        service_account_name: None,
+        secret_ref: Some(serde_json::from_value(json!({ "name": secret }))?),
+    });
+    Ok(resource)
 }
 
 /// A condition of a resource.

@@ -15,7 +15,7 @@ pub mod proxy;
 pub mod search;
 pub mod soak;
 
-pub use bed::{Testbed, condition, reason};
+pub use bed::{Testbed, condition, reason, wait_until};
 pub use control_plane::ControlPlane;
 pub use helm::Helm;
 pub use node::Node;

@@ -37,6 +37,14 @@ impl OperatorBuilder {
         }
     }
 
+    /// A lease that runs out soon, so that the others take over soon.
+    #[must_use]
+    pub fn short_lease(self) -> Self {
+        self.flag("lease-duration", "3s")
+            .flag("lease-renew-deadline", "2s")
+            .flag("lease-retry-period", "500ms")
+    }
+
     /// Adds a flag with its value, `--name=value`; the last one of a name counts.
     #[must_use]
     pub fn flag(mut self, name: &str, value: impl AsRef<str>) -> Self {
@@ -63,10 +71,12 @@ impl OperatorBuilder {
         self
     }
 
-    /// Removes a variable of its environment.
+    /// Without the AccessKey in its environment, which comes before every other source.
     #[must_use]
-    pub fn without_env(mut self, name: &str) -> Self {
-        self.environment.retain(|(known, _)| known != name);
+    pub fn without_access_key(mut self) -> Self {
+        self.environment.retain(|(known, _)| {
+            known != "ALIBABA_CLOUD_ACCESS_KEY_ID" && known != "ALIBABA_CLOUD_ACCESS_KEY_SECRET"
+        });
         self
     }
 

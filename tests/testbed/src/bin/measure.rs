@@ -95,16 +95,11 @@ fn requests(bed: &Testbed, began: Timestamp) -> Result<BTreeMap<String, usize>> 
     Ok(requests)
 }
 
-/// From before the change is sent, so with the API server's part.
 async fn arrival(bed: &Testbed) -> Result<()> {
     let mut times = Vec::with_capacity(ROTATIONS);
     for rotation in 0..ROTATIONS {
         let password = format!("Rotation#{rotation:08}");
-        let began = Timestamp::now();
-        bed.rotate("orders-db", &password).await?;
-        bed.wait_for_password(&password).await?;
-        let reset = bed.resets().pop().context("no reset")?;
-        times.push(reset.arrived.duration_since(began));
+        times.push(bed.time_to_arrival("orders-db", &password).await?);
     }
     times.sort();
     let milliseconds = |time: SignedDuration| time.as_secs_f64() * 1000.0;

@@ -5,25 +5,19 @@
 
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
-use rds_password_operator::api::{CredentialsReference, DatabaseAccountPassword};
-use rds_simulator::{AccessKey, Account, Call, Fault, Instance, Target};
-use serde_json::json;
-use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
+use jiff::SignedDuration;
+use rds_password_operator::api::DatabaseAccountPassword;
+use rds_simulator::{Account, Call, Fault, Instance, Target};
+use testbed::bed::{INITIAL_PASSWORD, INSTANCE, with_access_key};
 use testbed::{Operator, Testbed};
 
 const STUCK: usize = 500;
 const ROTATIONS: usize = 100;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two rotations, so that they do not wait for each other in the request budget.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -61,10 +55,7 @@ impl Burden {
         instance.clone_into(&mut resource.spec.instance_id);
         resource.spec.account_name = name;
         if self == Self::Identity {
-            resource.spec.credentials = Some(CredentialsReference {
-                service_account_name: None,
-                secret_ref: Some(serde_json::from_value(json!({ "name": THROTTLED_KEY }))?),
-            });
+            resource = with_access_key(resource, THROTTLED_KEY)?;
         }
         Ok(resource)
     }
@@ -98,19 +89,7 @@ impl Burden {
 
 /// The key that is throttled, and the throttling.
 async fn throttle(bed: &Testbed) -> Result<()> {
-    let data = [("accessKeyId", THROTTLED_KEY), ("accessKeySecret", "s")];
-    let data = data.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let secret = Secret {
-        metadata: ObjectMeta {
-            name: Some(THROTTLED_KEY.to_owned()),
-            ..ObjectMeta::default()
-        },
-        string_data: Some(BTreeMap::from(data)),
-        ..Secret::default()
-    };
-    let parameters = PostParams::default();
-    bed.secrets().create(&parameters, &secret).await?;
-    bed.rds.add_access_key(AccessKey::new(THROTTLED_KEY, "s"));
+    bed.create_access_key(THROTTLED_KEY).await?;
     // The shortest time that RDS asks for, so that it is asked as often as it can be.
     let throttled = Fault::throttled("Throttling.User", Duration::from_secs(1));
     bed.rds
@@ -158,20 +137,7 @@ async fn measure(binary: &Path, burden: Burden) -> Result<()> {
     for rotation in 0..ROTATIONS {
         let password = format!("Rotation#{rotation:08}");
         tokio::time::sleep(PAUSE).await;
-        let began = Timestamp::now();
-        bed.rotate("orders-db", &password).await?;
-        let is_there = |_: &[Call]| bed.rds.login(INSTANCE, ACCOUNT, &password);
-        bed.rds.journal().wait_for(PATIENCE, is_there).await?;
-        let resets = bed.resets();
-        let reset = resets
-            .iter()
-            .rfind(|call| {
-                call.password
-                    .as_ref()
-                    .is_some_and(|sent| *sent == *password)
-            })
-            .context("no reset")?;
-        times.push(reset.arrived.duration_since(began));
+        times.push(bed.time_to_arrival("orders-db", &password).await?);
     }
     times.sort();
     let milliseconds = |time: SignedDuration| time.as_secs_f64() * 1000.0;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use hyper::body::Bytes;
 use reqwest::redirect::Policy;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -37,6 +38,28 @@ pub struct ApiProxy {
     proxy: Arc<Proxy>,
     address: SocketAddr,
     accepting: AbortHandle,
+}
+
+/// What an API server says with this HTTP status.
+#[must_use]
+pub fn failure(code: u16) -> Value {
+    let reason = match code {
+        403 => "Forbidden",
+        409 => "Conflict",
+        410 => "Expired",
+        429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
+        _ => "InternalError",
+    };
+    json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "scripted",
+        "reason": reason,
+        "code": code,
+    })
 }
 
 impl ApiProxy {
@@ -108,6 +131,11 @@ impl ApiProxy {
                 answer,
             },
         );
+    }
+
+    /// Answers so many requests itself, with what an API server says that refuses or fails.
+    pub fn refuse(&self, matcher: Matcher, times: usize, code: u16) {
+        self.answer_instead(matcher, times, code, failure(code).to_string());
     }
 
     /// Passes the next `times` matching requests on, and closes their connections instead of answering: what they ask for

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use rds_simulator::{
     AccessKey, Action, Call, Fault, FaultId, SignedDuration, Target, Throttle, Timeline,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::model::{Change, INSTANCES, Slot};
 use super::plan::{ApiCall, CloudFault, Disturbance, InstanceState, Scope, Step};
 use super::world::World;
 use crate::bed::ACCESS_KEY_SECRET;
-use crate::proxy::{ApiProxy, Matcher, Verb};
+use crate::proxy::{ApiProxy, Matcher, Verb, failure};
 
 /// How long something is waited for that need not happen.
 pub(super) const BRIEFLY: Duration = Duration::from_secs(4);
@@ -75,8 +75,7 @@ impl World {
             }
             Disturbance::ApiError(call, status, times) => {
                 for proxy in self.proxies(None) {
-                    let text = failure(status).to_string();
-                    proxy.answer_instead(matcher(call), times, status, text);
+                    proxy.refuse(matcher(call), times, status);
                 }
                 self.changes(changes).await?;
                 sleep(*lasts).await;
@@ -308,23 +307,4 @@ pub(super) fn matcher(call: ApiCall) -> Matcher {
         ApiCall::Lease => Matcher::resource("leases"),
         ApiCall::Event => Matcher::resource("events"),
     }
-}
-
-/// What the API server says for an HTTP status.
-fn failure(code: u16) -> Value {
-    let reason = match code {
-        410 => "Expired",
-        429 => "TooManyRequests",
-        503 => "ServiceUnavailable",
-        _ => "InternalError",
-    };
-    json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": "scripted",
-        "reason": reason,
-        "code": code,
-    })
 }

@@ -80,11 +80,10 @@ impl World {
                     instance.account(CloudAccount::new(name, INITIAL_PASSWORD))
                 }));
         }
-        let authority = bed.control_plane.certificate_authority();
         let mut replicas = Vec::new();
         for _ in 0..REPLICAS {
             replicas.push(Replica {
-                proxy: ApiProxy::start(&bed.control_plane.server(), &authority).await?,
+                proxy: bed.proxy().await?,
                 process: None,
             });
         }
@@ -120,9 +119,7 @@ impl World {
             .operator_at(&url, None)
             .await?
             .env("ALIBABA_CLOUD_ACCESS_KEY_ID", &access_key)
-            .flag("lease-duration", "3s")
-            .flag("lease-renew-deadline", "2s")
-            .flag("lease-retry-period", "500ms")
+            .short_lease()
             .start()
             .await?;
         self.replicas[replica].process = Some(Process {
