@@ -35,6 +35,9 @@ const CONTROLLER_NAME: &str = "rds.password-operator.dev/databaseaccountpassword
 /// How often a process that does not lead makes sure that another does. Client-go's candidates look at the lease as often.
 const ELECTION_LOOK: Duration = Duration::from_secs(2);
 
+/// What `/readyz` calls the election.
+const LEASE: &str = "lease";
+
 /// Why the operator did not start, or ended otherwise than asked to.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -184,6 +187,8 @@ impl Term<'_> {
         let scopes = Scopes::of(self.scopes);
         scopes.not_listed_yet(health);
         health.set_leader(true);
+        // The next look at the election would say so too, but up to two seconds later.
+        health.clear_obstacle(LEASE);
         let _leading = metrics.lead();
         let Some(keyring) = self.keyring().await else {
             return;
@@ -257,9 +262,8 @@ impl Term<'_> {
 
     /// Says in `/readyz` what keeps this process from the election. The election itself tells only the log.
     async fn tell_of_the_election(&self, candidate: &Candidate) {
-        const PART: &str = "lease";
         let health = &self.process.health;
-        health.set_obstacle(PART, "not looked at yet", None);
+        health.set_obstacle(LEASE, "not looked at yet", None);
         let mut lookout = candidate.lookout();
         loop {
             let standing = if health.is_leader() {
@@ -270,10 +274,10 @@ impl Term<'_> {
             match standing {
                 // It may have become the leader in the meantime.
                 Err(obstacle) if !health.is_leader() => {
-                    health.set_obstacle(PART, &obstacle.to_string(), None);
+                    health.set_obstacle(LEASE, &obstacle.to_string(), None);
                 }
                 _ => {
-                    health.clear_obstacle(PART);
+                    health.clear_obstacle(LEASE);
                 }
             }
             tokio::time::sleep(ELECTION_LOOK).await;
