@@ -6,8 +6,9 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
-use testbed::install::repository_file;
 use tokio::process::Command;
+
+use crate::install::repository_file;
 
 const PROGRAM: &str = "rds-password-operator";
 
@@ -21,9 +22,30 @@ const ARGUMENTS: &[&str] = &["build", "-p", PROGRAM, "-p", "testbed", "--bin", P
 /// cargo would run them again, and compile everything anew that rests on them.
 const RUN_VARIABLES: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_"];
 
+/// How it is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// As for the tests: quickly.
+    Debug,
+    /// As it is installed.
+    Release,
+}
+
+impl Profile {
+    fn arguments(self) -> impl Iterator<Item = &'static str> {
+        let profile = match self {
+            Self::Debug => None,
+            Self::Release => Some("--release"),
+        };
+        ARGUMENTS.iter().copied().chain(profile)
+    }
+}
+
 /// The command line, for people.
-pub(crate) fn command_line() -> String {
-    format!("cargo {}", ARGUMENTS.join(" "))
+#[must_use]
+pub fn command_line(profile: Profile) -> String {
+    let arguments: Vec<&str> = profile.arguments().collect();
+    format!("cargo {}", arguments.join(" "))
 }
 
 /// A line of cargo's output.
@@ -43,7 +65,7 @@ struct Target {
 ///
 /// # Errors
 /// When cargo is not there, or the build fails.
-pub(crate) async fn operator() -> Result<PathBuf> {
+pub async fn operator(profile: Profile) -> Result<PathBuf> {
     // Set by `cargo run`, to the very cargo that it is.
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(cargo);
@@ -56,7 +78,7 @@ pub(crate) async fn operator() -> Result<PathBuf> {
         }
     }
     let cargo = cargo
-        .args(ARGUMENTS)
+        .args(profile.arguments())
         .arg("--message-format=json-render-diagnostics")
         .current_dir(repository_file(""))
         .stdin(Stdio::null())

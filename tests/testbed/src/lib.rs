@@ -1,6 +1,9 @@
 //! What the tests and the demo run the operator against.
 
 pub mod bed;
+#[cfg(target_os = "linux")]
+pub mod bench;
+pub mod build;
 pub mod control_plane;
 pub mod generate;
 mod go_program;

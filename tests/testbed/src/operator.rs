@@ -142,6 +142,12 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// The number of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that it has logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -3,7 +3,6 @@
 //! Everything runs on this machine: a real kube-apiserver with etcd, the operator's real program, and a simulator of the RDS
 //! API in place of Alibaba Cloud.
 
-mod build;
 mod page;
 mod story;
 mod supervise;

@@ -9,11 +9,12 @@ use k8s_openapi::jiff::Timestamp;
 use rds_password_operator::api::{DatabaseAccountPassword, Reset};
 use rds_simulator::{Action, Call};
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, NAMESPACE};
+use testbed::build::{self, Profile};
 use testbed::install::{install_crd, install_rbac};
 use testbed::{Operator, Testbed, condition};
 
 use crate::page::{block, command, say, show, title};
-use crate::{build, table};
+use crate::table;
 
 const RESOURCE: &str = "orders-app";
 const SECRET: &str = "orders-db";
@@ -62,9 +63,9 @@ pub(crate) async fn tell(keep: bool) -> Result<()> {
 
 async fn build() -> Result<PathBuf> {
     title(1, "Build the operator")?;
-    command(build::command_line())?;
+    command(build::command_line(Profile::Debug))?;
     let began = Instant::now();
-    let program = build::operator().await?;
+    let program = build::operator(Profile::Debug).await?;
     say(format!("Built in {}.", seconds(began.elapsed())))?;
     Ok(program)
 }

@@ -1,0 +1,181 @@
+//! Many resources, each with a Secret and an account of its own.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use rds_password_operator::api::DatabaseAccountPassword;
+use rds_simulator::{Account, Action, Call, Instance};
+use tokio::time::{Instant, sleep};
+
+use crate::bed::INITIAL_PASSWORD;
+use crate::{Operator, Testbed};
+
+/// How many requests write at once: enough to keep an API server on two cores busy.
+const WRITERS: usize = 16;
+
+/// A fleet is waited for as long as this for each of its resources, and a minute.
+const PATIENCE_FOR_EACH: Duration = Duration::from_millis(500);
+
+/// How often a wait looks. Far below what such a wait takes.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The metric that counts the resets whose success stands in the status.
+const SUCCEEDED: &str = "rds_password_operator_resets_total{trigger=";
+
+/// Resources `NAME-0`, `NAME-1`, ….
+pub(super) struct Fleet<'a> {
+    bed: &'a Testbed,
+    name: &'static str,
+    size: u32,
+    accounts_of_an_instance: u32,
+}
+
+impl<'a> Fleet<'a> {
+    pub(super) fn new(
+        bed: &'a Testbed,
+        name: &'static str,
+        size: u32,
+        accounts_of_an_instance: u32,
+    ) -> Self {
+        Self {
+            bed,
+            name,
+            size,
+            accounts_of_an_instance,
+        }
+    }
+
+    pub(super) fn name(&self, number: u32) -> String {
+        format!("{}-{number}", self.name)
+    }
+
+    pub(super) fn instance(&self, number: u32) -> String {
+        format!("rm-{}-{}", self.name, number / self.accounts_of_an_instance)
+    }
+
+    pub(super) fn instances(&self) -> impl Iterator<Item = String> {
+        (0..self.size)
+            .step_by(self.accounts_of_an_instance as usize)
+            .map(|number| self.instance(number))
+    }
+
+    pub(super) fn resource(&self, number: u32) -> DatabaseAccountPassword {
+        let name = self.name(number);
+        let mut resource = self.bed.resource(&name, &name);
+        resource.spec.instance_id = self.instance(number);
+        resource.spec.account_name = name;
+        resource
+    }
+
+    /// Creates those that are not there yet, from this number on.
+    pub(super) async fn create(&self, from: u32) -> Result<()> {
+        for number in from..self.size {
+            let instance = self.instance(number);
+            if number.is_multiple_of(self.accounts_of_an_instance) {
+                self.bed.rds.add_instance(Instance::new(&instance));
+            }
+            self.bed
+                .rds
+                .add_account(&instance, Account::new(self.name(number), INITIAL_PASSWORD))?;
+        }
+        stream::iter(from..self.size)
+            .map(async |number| {
+                self.bed
+                    .create_secret(&self.name(number), &password(0))
+                    .await?;
+                self.bed.create(&self.resource(number)).await
+            })
+            .buffer_unordered(WRITERS)
+            .try_for_each(async |_| Ok(()))
+            .await
+    }
+
+    /// Writes the value of this round to one Secret.
+    pub(super) async fn rotate(&self, number: u32, round: u32) -> Result<()> {
+        self.bed
+            .rotate(&self.name(number), &password(round))
+            .await?;
+        Ok(())
+    }
+
+    /// Writes the value of this round to all Secrets, as fast as it goes.
+    pub(super) async fn rotate_all(&self, round: u32) -> Result<()> {
+        stream::iter(0..self.size)
+            .map(|number| self.rotate(number, round))
+            .buffer_unordered(WRITERS)
+            .try_for_each(async |()| Ok(()))
+            .await
+    }
+
+    /// Waits until the operator has written down so many more resets than `before`.
+    pub(super) async fn wait_until_reset(&self, operator: &Operator, before: f64) -> Result<()> {
+        let all = before + f64::from(self.size);
+        let what = format!("{} resets", self.size);
+        self.wait(&what, async || Ok(resets(operator).await? >= all))
+            .await
+    }
+
+    /// Waits until something is so, for as long as a fleet of this size may take.
+    pub(super) async fn wait(
+        &self,
+        what: &str,
+        mut is_so: impl AsyncFnMut() -> Result<bool>,
+    ) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(60) + PATIENCE_FOR_EACH * self.size;
+        while !is_so().await? {
+            ensure!(Instant::now() < deadline, "in vain waited for: {what}");
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// The calls about the fleet's instances, from this one on.
+    pub(super) fn calls(&self, from: usize) -> Vec<Call> {
+        let prefix = format!("rm-{}-", self.name);
+        let mut calls = self.bed.calls();
+        calls.drain(..from.min(calls.len()));
+        calls.retain(|call| {
+            call.instance
+                .as_ref()
+                .is_some_and(|instance| instance.starts_with(&prefix))
+        });
+        calls
+    }
+
+    /// When the last accepted reset arrived among these calls.
+    pub(super) fn last_reset(calls: &[Call]) -> Result<jiff::Timestamp> {
+        let resets = calls
+            .iter()
+            .filter(|call| call.is(Action::ResetAccountPassword) && call.succeeded());
+        resets.map(|call| call.arrived).max().context("no reset")
+    }
+}
+
+/// How many resets the operator has written down.
+pub(super) async fn resets(operator: &Operator) -> Result<f64> {
+    let (_, text) = operator.get("/metrics").await?;
+    let samples = text
+        .lines()
+        .filter(|line| line.starts_with(SUCCEEDED) && line.contains("result=\"success\""));
+    Ok(samples
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+        .sum())
+}
+
+/// A value that RDS takes, another one for each round.
+pub(super) fn password(round: u32) -> String {
+    format!("Round#Password{round:06}")
+}
+
+/// Does something for each number, as fast as it goes.
+pub(super) async fn for_each(
+    numbers: std::ops::Range<u32>,
+    act: impl AsyncFn(u32) -> Result<()>,
+) -> Result<()> {
+    stream::iter(numbers)
+        .map(|number| act(number))
+        .buffer_unordered(WRITERS)
+        .try_for_each(async |()| Ok(()))
+        .await
+}

@@ -1,0 +1,130 @@
+//! What Secrets cost that concern nobody.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::fleet::{Fleet, for_each};
+use super::process::Usage;
+use super::report::{Picture, Unit};
+use super::{Bench, UNLIMITED, start};
+use crate::{Operator, Testbed};
+
+const SCENARIO: &str = "Secrets that concern nobody";
+
+/// The size of each.
+const BYTES: usize = 4096;
+
+/// After everything was listed.
+const REST: Duration = Duration::from_secs(5);
+
+pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
+    let (resources, sizes, events) = bench
+        .size
+        .pick((2, [0, 10, 30], 100), (20, [0, 10_000, 30_000], 100_000));
+    let bed = bench.bed().await?;
+    let operator = start(&bed, UNLIMITED).await?;
+    rest(bench, &operator, "no resources, no Secrets", None).await?;
+    let fleet = Fleet::new(&bed, "memory", resources, 1);
+    fleet.create(0).await?;
+    fleet.wait_until_reset(&operator, 0.0).await?;
+    operator.terminate().await?;
+
+    let mut created = 0;
+    let (mut by_secrets, mut peaks) = (Vec::new(), Vec::new());
+    let mut floor = None;
+    for size in sizes {
+        for_each(created..size, async |number| create(&bed, number).await).await?;
+        created = size;
+        let operator = start(&bed, UNLIMITED).await?;
+        let usage = rest(
+            bench,
+            &operator,
+            &format!("{resources} resources, {size} Secrets"),
+            floor,
+        )
+        .await?;
+        floor = floor.or(Some(usage.resident));
+        by_secrets.push((f64::from(size), usage.resident));
+        peaks.push((f64::from(size), usage.peak));
+        if size == sizes[2] {
+            for_each(0..events, async |number| {
+                touch(&bed, number % created, number).await
+            })
+            .await?;
+            rest(
+                bench,
+                &operator,
+                &format!("the same, after {events} changes of them"),
+                floor,
+            )
+            .await?;
+        }
+        operator.terminate().await?;
+    }
+    bench
+        .report
+        .draw(Picture::MemoryBySecrets, "at rest", by_secrets);
+    bench
+        .report
+        .draw(Picture::MemoryBySecrets, "at its peak", peaks);
+    Ok(())
+}
+
+async fn rest(
+    bench: &mut Bench,
+    operator: &Operator,
+    what: &str,
+    floor: Option<f64>,
+) -> Result<Usage> {
+    sleep(REST).await;
+    let usage = Usage::of(operator)?;
+    bench.report.add(
+        (SCENARIO, format!("{what}: memory at rest")),
+        (usage.resident, Unit::Mebibytes),
+        floor,
+    );
+    bench.report.add(
+        (SCENARIO, format!("{what}: memory at its peak")),
+        (usage.peak, Unit::Mebibytes),
+        floor,
+    );
+    Ok(usage)
+}
+
+fn name(number: u32) -> String {
+    format!("unrelated-{number}")
+}
+
+async fn create(bed: &Testbed, number: u32) -> Result<()> {
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name(number)),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(
+            "value".to_owned(),
+            ByteString(vec![b'x'; BYTES]),
+        )])),
+        ..Secret::default()
+    };
+    bed.secrets()
+        .create(&PostParams::default(), &secret)
+        .await?;
+    Ok(())
+}
+
+async fn touch(bed: &Testbed, number: u32, value: u32) -> Result<()> {
+    let patch = json!({ "metadata": { "labels": { "touched": value.to_string() } } });
+    bed.secrets()
+        .patch_metadata(&name(number), &PatchParams::default(), &Patch::Merge(patch))
+        .await?;
+    Ok(())
+}

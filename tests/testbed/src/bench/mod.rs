@@ -1,0 +1,113 @@
+//! Measures the operator's speed, memory and requests, each figure beside the least that the same job could cost, taken in the
+//! same run.
+
+pub mod audit;
+mod burst;
+mod cold_start;
+mod fleet;
+mod floor;
+mod memory;
+mod outage;
+mod plot;
+mod process;
+pub mod report;
+mod restart;
+mod single;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::operator::OperatorBuilder;
+use crate::{Operator, Testbed};
+use floor::Floor;
+use report::Report;
+
+/// So many calls a second that the budget holds nobody up.
+const UNLIMITED: u32 = 1_000_000;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Enough to see that each measurement runs. The figures say nothing.
+    Quick,
+    /// What the documentation shows.
+    Full,
+}
+
+impl Size {
+    fn pick<T>(self, quick: T, full: T) -> T {
+        match self {
+            Self::Quick => quick,
+            Self::Full => full,
+        }
+    }
+}
+
+/// The measurements, in the order in which they are made.
+pub const SCENARIOS: [&str; 6] = [
+    "single",
+    "burst",
+    "restart",
+    "memory",
+    "outage",
+    "cold-start",
+];
+
+/// What every measurement needs.
+struct Bench {
+    operator: PathBuf,
+    size: Size,
+    floor: Floor,
+    report: Report,
+}
+
+impl Bench {
+    async fn bed(&self) -> Result<Testbed> {
+        Testbed::start(&self.operator).await
+    }
+}
+
+/// Runs the scenarios of these names.
+///
+/// # Errors
+/// When one of them cannot be carried out, or there is none of a name.
+pub async fn run(operator: PathBuf, size: Size, scenarios: &[String]) -> Result<Report> {
+    let floor = floor::measure(&operator, size.pick(5, 200)).await?;
+    let report = Report::new(size, &operator)?;
+    let mut bench = Bench {
+        operator,
+        size,
+        floor,
+        report,
+    };
+    for scenario in scenarios {
+        bench.report.begin(scenario);
+        match scenario.as_str() {
+            "single" => single::measure(&mut bench).await?,
+            "burst" => burst::measure(&mut bench).await?,
+            "restart" => restart::measure(&mut bench).await?,
+            "memory" => memory::measure(&mut bench).await?,
+            "outage" => outage::measure(&mut bench).await?,
+            "cold-start" => cold_start::measure(&mut bench).await?,
+            other => bail!(
+                "there is no scenario {other:?}, only {}",
+                SCENARIOS.join(", ")
+            ),
+        }
+    }
+    Ok(bench.report)
+}
+
+/// An operator that logs what it logs by default, with this many calls a second.
+async fn builder(bed: &Testbed, calls_per_second: u32) -> Result<OperatorBuilder> {
+    let builder = bed.operator().await?.flag("log-level", "info");
+    Ok(builder.flag("rds-qps", calls_per_second.to_string()))
+}
+
+/// Starts it, and waits until it leads and has listed everything.
+async fn start(bed: &Testbed, calls_per_second: u32) -> Result<Operator> {
+    let operator = builder(bed, calls_per_second).await?.start().await?;
+    operator.wait_until_leading().await?;
+    Ok(operator)
+}

@@ -1,0 +1,205 @@
+//! One Secret changes: how soon the reset arrives, and how soon the status is Ready.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, watcher};
+use rds_password_operator::api::DatabaseAccountPassword;
+use rds_simulator::Action;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::audit::Audit;
+use super::fleet::Fleet;
+use super::floor::{LATENCIES, Rotations, answer_after};
+use super::report::{Picture, Unit};
+use super::{Bench, UNLIMITED, start};
+use crate::operator::PATIENCE;
+use crate::{Testbed, condition};
+
+const SCENARIO: &str = "One change";
+
+/// Between two changes that are spaced out: long after everything that the one before has set off.
+const PAUSE: Duration = Duration::from_millis(250);
+
+pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
+    let changes: u32 = bench.size.pick(5, 200);
+    let bed = bench.bed().await?;
+    // An instance for each, so that none finds its state known: changes are rarer than that.
+    let fleet = Fleet::new(&bed, "single", changes, 1);
+    fleet.create(0).await?;
+    let operator = start(&bed, UNLIMITED).await?;
+    fleet.wait_until_reset(&operator, 0.0).await?;
+    let mut watch = Watch::begin(&bed).await?;
+    let mut round = 0;
+    for (index, latency) in LATENCIES.into_iter().enumerate() {
+        answer_after(&bed, latency);
+        for (pace, pause) in [("spaced out", PAUSE), ("back to back", Duration::ZERO)] {
+            round += 1;
+            let (calls, audit) = (bed.calls().len(), Audit::begin(&bed)?);
+            let mut measured = Rotations::default();
+            for number in 0..changes {
+                sleep(pause).await;
+                change(&bed, &fleet, (number, round), &mut watch, &mut measured).await?;
+            }
+            let floor = &bench.floor.rotations[index];
+            for (to, measured, floor) in [
+                ("the reset", &measured.to_reset, &floor.to_reset),
+                ("Ready", &measured.to_ready, &floor.to_ready),
+            ] {
+                for (name, share) in [("median", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+                    let name = format!("cloud {} ms, {pace}: to {to}, {name}", latency.as_millis());
+                    bench.report.add(
+                        (SCENARIO, name),
+                        (measured.quantile(share), Unit::Milliseconds),
+                        Some(floor.quantile(share)),
+                    );
+                }
+            }
+            if latency.is_zero() {
+                let name = |to| format!("the operator, {pace}, to {to}");
+                bench.report.draw(
+                    Picture::SingleChange,
+                    &name("the reset"),
+                    measured.to_reset.shares(),
+                );
+                bench.report.draw(
+                    Picture::SingleChange,
+                    &name("Ready"),
+                    measured.to_ready.shares(),
+                );
+                if pause.is_zero() {
+                    bench.report.draw(
+                        Picture::SingleChange,
+                        "the floor, to the reset",
+                        floor.to_reset.shares(),
+                    );
+                    bench.report.draw(
+                        Picture::SingleChange,
+                        "the floor, to Ready",
+                        floor.to_ready.shares(),
+                    );
+                }
+                let each = |count: u32| (f64::from(count) / f64::from(changes), Unit::Count);
+                let requests = audit.requests()?;
+                let calls = u32::try_from(fleet.calls(calls).len())?;
+                bench.report.add(
+                    (SCENARIO, format!("{pace}: cloud calls for each")),
+                    each(calls),
+                    Some(3.0),
+                );
+                let of_rotations = requests.of_rotations();
+                bench.report.add(
+                    (
+                        SCENARIO,
+                        format!("{pace}: API server requests for each, without Events"),
+                    ),
+                    each(of_rotations),
+                    Some(3.0),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Changes one Secret. Time counts from the API server's answer to the write, as it does for the floor.
+async fn change(
+    bed: &Testbed,
+    fleet: &Fleet<'_>,
+    (number, round): (u32, u32),
+    watch: &mut Watch,
+    measured: &mut Rotations,
+) -> Result<()> {
+    let before = bed.calls().len();
+    fleet.rotate(number, round).await?;
+    let began = Timestamp::now();
+    let ready = watch.ready(&fleet.name(number), round).await?;
+    let calls = fleet.calls(before);
+    let reset = calls
+        .iter()
+        .find(|call| call.is(Action::ResetAccountPassword))
+        .context("no reset")?;
+    measured.to_reset.add(reset.arrived.duration_since(began));
+    measured.to_ready.add(ready.duration_since(began));
+    Ok(())
+}
+
+/// Tells when resources come to be Ready, as `kubectl wait` would.
+struct Watch {
+    resets: mpsc::UnboundedReceiver<(String, String, Timestamp)>,
+    known: std::collections::HashMap<String, String>,
+    _watch: AbortOnDropHandle<()>,
+}
+
+impl Watch {
+    async fn begin(bed: &Testbed) -> Result<Self> {
+        let (sender, resets) = mpsc::unbounded_channel();
+        let mut known = std::collections::HashMap::new();
+        for resource in bed
+            .resources()
+            .list(&kube::api::ListParams::default())
+            .await?
+        {
+            if let Some((name, request_id)) = reset(&resource) {
+                known.insert(name, request_id);
+            }
+        }
+        let mut events = watcher(bed.resources(), watcher::Config::default())
+            .default_backoff()
+            .applied_objects()
+            .boxed();
+        let watch = tokio::spawn(async move {
+            while let Some(resource) = events.next().await {
+                let now = Timestamp::now();
+                if let Ok(resource) = resource
+                    && let Some((name, request_id)) = reset(&resource)
+                    && sender.send((name, request_id, now)).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            resets,
+            known,
+            _watch: AbortOnDropHandle::new(watch),
+        })
+    }
+
+    /// When a resource became Ready by another reset than the last that was seen of it.
+    async fn ready(&mut self, name: &str, round: u32) -> Result<Timestamp> {
+        let known = self.known.get(name).cloned().unwrap_or_default();
+        let other = async {
+            loop {
+                let (of, request_id, time) =
+                    self.resets.recv().await.context("the watch has ended")?;
+                if of == name && request_id != known {
+                    return anyhow::Ok((request_id, time));
+                }
+            }
+        };
+        let (request_id, time) = tokio::time::timeout(PATIENCE, other)
+            .await
+            .with_context(|| format!("{name} is not Ready in round {round}"))??;
+        self.known.insert(name.to_owned(), request_id);
+        Ok(time)
+    }
+}
+
+/// The name and the last reset's request of a resource that is Ready, with nothing under way.
+fn reset(resource: &DatabaseAccountPassword) -> Option<(String, String)> {
+    let status = resource
+        .status
+        .as_ref()
+        .filter(|status| status.last_attempt.is_none())?;
+    condition(resource, "Ready").filter(|ready| ready.status == "True")?;
+    Some((
+        resource.metadata.name.clone()?,
+        status.last_reset.as_ref()?.request_id.clone(),
+    ))
+}
