@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -342,17 +341,19 @@ fn metrics_with_samples() -> Result<Metrics> {
             "secret": { "uid": "1", "resourceVersion": "1", "key": "password" },
         } },
     }))?;
-    let resource = Arc::new(resource);
+    let decoded = fleet::State::of(&resource);
+    let named = |name: &str, state| fleet::Resource {
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        state,
+    };
     // For as long as the process leads, which is to the end here.
     std::mem::forget(metrics.lead());
     let _watch = metrics.watches.begin("Secret");
     metrics.fleet.add(move || {
         vec![
-            fleet::Resource::Decoded(resource.clone()),
-            fleet::Resource::Undecodable {
-                namespace: "shop".to_owned(),
-                name: "orders-old".to_owned(),
-            },
+            named("orders-app", decoded),
+            named("orders-old", fleet::State::Undecodable),
         ]
     });
     Ok(metrics)

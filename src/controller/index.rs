@@ -65,8 +65,9 @@ impl Facts {
         let metadata = kube::Resource::meta(watched);
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
         let is_being_deleted = metadata.deletion_timestamp.is_some();
-        let (target, last_reset, must_resend, secret) = match watched {
-            Watched::Decoded(resource) => {
+        let resource = watched.resource();
+        let (target, last_reset, must_resend, secret) = match (&resource, watched) {
+            (Some(resource), _) => {
                 let last_reset = resource.last_reset_of_target();
                 (
                     Some(resource.spec.target()),
@@ -78,14 +79,12 @@ impl Facts {
                     }),
                 )
             }
-            Watched::Undecodable(resource) => {
+            (None, Watched::Undecodable(resource)) => {
                 (resource.target.clone(), resource.last_reset, false, None)
             }
+            (None, Watched::Decoded(_)) => (None, None, false, None),
         };
-        let status = match watched {
-            Watched::Decoded(resource) => Some(digest(resource)),
-            Watched::Undecodable(_) => None,
-        };
+        let status = resource.as_deref().map(digest);
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation,

@@ -229,20 +229,14 @@ async fn reconcile(context: &Context, watched: &Watched) -> Result<Action, PassE
 
 /// The resource, unless there is nothing to do for it: it is being deleted, which changes no database, or cannot be decoded.
 fn workable(watched: &Watched) -> Option<Arc<DatabaseAccountPassword>> {
-    match watched {
-        Watched::Decoded(resource) => resource
-            .metadata
-            .deletion_timestamp
-            .is_none()
-            .then(|| resource.clone()),
-        Watched::Undecodable(_) => {
-            warn!(
-                resource = %ObjectRef::from(watched),
-                "this version of the operator cannot decode this DatabaseAccountPassword, and leaves it alone; its account stays its own"
-            );
-            None
-        }
+    let resource = watched.resource();
+    if resource.is_none() {
+        warn!(
+            resource = %ObjectRef::from(watched),
+            "this version of the operator cannot decode this DatabaseAccountPassword, and leaves it alone; its account stays its own"
+        );
     }
+    resource.filter(|resource| resource.metadata.deletion_timestamp.is_none())
 }
 
 /// How long until the next look.

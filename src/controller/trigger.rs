@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt as _;
@@ -24,7 +23,6 @@ use super::heard::telling;
 use super::index::{Concerned, Facts, ObjectName};
 use super::wakes::Wakes;
 use super::watched::Watched;
-use crate::api::REQUESTED_AT_ANNOTATION;
 use crate::health::Health;
 use crate::metrics::fleet;
 
@@ -118,7 +116,6 @@ pub fn watch_resources(
     let client = telling(&context.client, metrics.watches.begin(RESOURCE_KIND));
     let events = watcher(api::<Watched>(client, scope), config())
         .default_backoff()
-        .modify(|watched| trim(watched.meta_mut()))
         .reflect(writer);
     let part = part(RESOURCES, scope);
     let store = reader.clone();
@@ -217,11 +214,13 @@ fn tell_of_changes(context: &Context, concerned: &Concerned) {
 /// The resources that the watch has brought, for their metrics.
 fn resources(store: &Store<Watched>) -> Vec<fleet::Resource> {
     let state = store.state();
-    let resource = |watched: &Arc<Watched>| match &**watched {
-        Watched::Decoded(resource) => fleet::Resource::Decoded(resource.clone()),
-        Watched::Undecodable(resource) => {
-            let ObjectName { namespace, name } = ObjectName::of(&resource.metadata);
-            fleet::Resource::Undecodable { namespace, name }
+    let resource = |watched: &Arc<Watched>| {
+        let ObjectName { namespace, name } = ObjectName::of(watched.meta());
+        let state = watched.state();
+        fleet::Resource {
+            namespace,
+            name,
+            state,
         }
     };
     state.iter().map(resource).collect()
@@ -337,42 +336,4 @@ fn config() -> watcher::Config {
     watcher::Config::default()
         .timeout(WATCH_SECONDS)
         .page_size(PAGE)
-}
-
-/// Leaves of a resource's metadata what is needed: the store keeps it, and a quarter of a MiB of annotations fits into each.
-fn trim(metadata: &mut ObjectMeta) {
-    metadata.managed_fields = None;
-    metadata.labels = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|name, _| name == REQUESTED_AT_ANNOTATION);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_the_metadata_the_store_keeps_what_is_needed() {
-        let pairs = [(REQUESTED_AT_ANNOTATION, "1"), ("long", "text")];
-        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let mut metadata = ObjectMeta {
-            name: Some("a".to_owned()),
-            annotations: Some(pairs.clone().into()),
-            labels: Some(pairs.into()),
-            managed_fields: Some(Vec::new()),
-            ..ObjectMeta::default()
-        };
-        trim(&mut metadata);
-        assert_eq!(crate::api::request_of(&metadata), Some("1"));
-        let kept = metadata
-            .annotations
-            .as_ref()
-            .map(std::collections::BTreeMap::len);
-        assert_eq!((kept, &metadata.labels), (Some(1), &None));
-        assert_eq!(
-            (metadata.name.as_deref(), metadata.managed_fields),
-            (Some("a"), None)
-        );
-    }
 }

@@ -19,16 +19,54 @@ pub const UNKNOWN: &str = "Unknown";
 pub const UNDECODABLE: &str = "Undecodable";
 
 /// A resource as it is now.
-pub enum Resource {
+pub struct Resource {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub state: State,
+}
+
+/// How a resource is. Small, since it is kept for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
     /// This version can decode it.
-    Decoded(Arc<DatabaseAccountPassword>),
-    /// It cannot.
-    Undecodable {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
+    Decoded {
+        /// The reason of its condition `Ready`, from the closed set.
+        reason: &'static str,
+        /// Whether that is true.
+        is_ready: bool,
+        /// Whether a person has to act for it.
+        is_stalled: bool,
+        /// Whether `spec.suspend` is set.
+        is_suspended: bool,
+        /// `status.pendingSince`.
+        pending_since: Option<Timestamp>,
+        /// When RDS last accepted a password for it.
+        last_reset: Option<Timestamp>,
     },
+    /// It cannot.
+    Undecodable,
+}
+
+impl State {
+    /// The state of a resource that could be decoded.
+    #[must_use]
+    pub fn of(resource: &DatabaseAccountPassword) -> Self {
+        let status = resource.status.as_ref();
+        let last_reset = status.and_then(|status| status.last_reset.as_ref());
+        Self::Decoded {
+            reason: reason(resource),
+            is_ready: is(resource, ConditionType::Ready),
+            is_stalled: is(resource, ConditionType::Stalled),
+            is_suspended: resource.spec.suspend,
+            pending_since: status
+                .and_then(|status| status.pending_since.as_ref())
+                .map(|since| since.0),
+            last_reset: last_reset.map(|reset| reset.time.0),
+        }
+    }
 }
 
 /// Gives the resources of one watch.
@@ -97,9 +135,8 @@ impl Collector for Fleet {
         };
         let summary = Summary::of(&resources, Timestamp::now());
         summary.encode(&mut encoder)?;
-        let undecodable = resources.iter().filter_map(|resource| match resource {
-            Resource::Decoded(_) => None,
-            Resource::Undecodable { namespace, name } => Some((labels(namespace, name), 1_i64)),
+        let undecodable = resources.iter().filter_map(|resource| {
+            (resource.state == State::Undecodable).then(|| (labels(resource), 1_i64))
         });
         gauges(
             &mut encoder,
@@ -111,34 +148,33 @@ impl Collector for Fleet {
         if !self.has_resource_series {
             return Ok(());
         }
-        let decoded = || {
-            resources.iter().filter_map(|resource| match resource {
-                Resource::Decoded(resource) => {
-                    let metadata = &resource.metadata;
-                    let namespace = metadata.namespace.as_deref().unwrap_or_default();
-                    let name = metadata.name.as_deref().unwrap_or_default();
-                    Some((labels(namespace, name), &**resource))
-                }
-                Resource::Undecodable { .. } => None,
-            })
-        };
         gauges(
             &mut encoder,
             "resource_ready",
             "1 if the DatabaseAccountPassword is Ready, else 0",
             None,
-            decoded()
-                .map(|(labels, resource)| (labels, i64::from(is(resource, ConditionType::Ready)))),
+            resources
+                .iter()
+                .filter_map(|resource| match resource.state {
+                    State::Decoded { is_ready, .. } => {
+                        Some((labels(resource), i64::from(is_ready)))
+                    }
+                    State::Undecodable => None,
+                }),
         )?;
         gauges(
             &mut encoder,
             "resource_last_reset_timestamp",
             "When RDS last accepted a password for the DatabaseAccountPassword",
             Some(&Unit::Seconds),
-            decoded().filter_map(|(labels, resource)| {
-                let reset = resource.status.as_ref()?.last_reset.as_ref()?;
-                Some((labels, reset.time.0.as_second()))
-            }),
+            resources
+                .iter()
+                .filter_map(|resource| match resource.state {
+                    State::Decoded { last_reset, .. } => {
+                        Some((labels(resource), last_reset?.as_second()))
+                    }
+                    State::Undecodable => None,
+                }),
         )
     }
 }
@@ -169,10 +205,7 @@ impl Summary {
             pending: 0,
         };
         for resource in resources {
-            let (reason, pending) = match resource {
-                Resource::Decoded(resource) => (reason(resource), summary.add(resource, now)),
-                Resource::Undecodable { .. } => (UNDECODABLE, 0.0),
-            };
+            let (reason, pending) = summary.add(resource.state, now);
             let mut known = summary.by_reason.iter_mut();
             if let Some((_, of_reason)) = known.find(|(known, _)| *known == reason) {
                 of_reason.count += 1;
@@ -182,19 +215,26 @@ impl Summary {
         summary
     }
 
-    /// Returns for how many seconds somebody has waited for the resource.
-    fn add(&mut self, resource: &DatabaseAccountPassword, now: Timestamp) -> f64 {
-        self.stalled += u64::from(is(resource, ConditionType::Stalled));
-        let status = resource.status.as_ref();
-        let Some(since) = status.and_then(|status| status.pending_since.as_ref()) else {
-            return 0.0;
+    /// Returns the reason, and for how many seconds somebody has waited for the resource.
+    fn add(&mut self, state: State, now: Timestamp) -> (&'static str, f64) {
+        let State::Decoded {
+            reason,
+            is_stalled,
+            is_suspended,
+            pending_since,
+            ..
+        } = state
+        else {
+            return (UNDECODABLE, 0.0);
         };
-        self.pending += 1;
-        if resource.spec.suspend {
-            return 0.0;
-        }
+        self.stalled += u64::from(is_stalled);
+        self.pending += u64::from(pending_since.is_some());
+        let waiting = pending_since.filter(|_| !is_suspended);
         // The clock may have been set back.
-        now.duration_since(since.0).as_secs_f64().max(0.0)
+        let age = waiting.map_or(0.0, |since| {
+            now.duration_since(since).as_secs_f64().max(0.0)
+        });
+        (reason, age)
     }
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -253,8 +293,8 @@ fn condition(resource: &DatabaseAccountPassword, type_: ConditionType) -> Option
     Some((&found.status, &found.reason))
 }
 
-fn labels<'a>(namespace: &'a str, name: &'a str) -> [(&'static str, &'a str); 2] {
-    [("namespace", namespace), ("name", name)]
+fn labels(resource: &Resource) -> [(&'static str, &str); 2] {
+    [("namespace", &resource.namespace), ("name", &resource.name)]
 }
 
 #[cfg(test)]
@@ -282,7 +322,15 @@ mod tests {
             },
             "status": status,
         });
-        Resource::Decoded(Arc::new(serde_json::from_value(resource).unwrap()))
+        named("a", State::of(&serde_json::from_value(resource).unwrap()))
+    }
+
+    fn named(name: &str, state: State) -> Resource {
+        Resource {
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+            state,
+        }
     }
 
     fn status(type_: &str, status: &str, reason: &str, pending_since: Option<&str>) -> Value {
@@ -335,11 +383,7 @@ mod tests {
 
     #[test]
     fn undecodable_ones_are_counted_as_such() {
-        let undecodable = Resource::Undecodable {
-            namespace: "n".to_owned(),
-            name: "a".to_owned(),
-        };
-        let summary = Summary::of(&[undecodable], NOW);
+        let summary = Summary::of(&[named("a", State::Undecodable)], NOW);
         assert_eq!(count(&summary, UNDECODABLE), 1);
     }
 
@@ -394,13 +438,7 @@ mod tests {
         };
         assert_eq!(render(), "# EOF\n", "nobody leads");
         fleet.begin();
-        fleet.add(|| {
-            let undecodable = Resource::Undecodable {
-                namespace: "n".to_owned(),
-                name: "b".to_owned(),
-            };
-            vec![resource(false, &json!({})), undecodable]
-        });
+        fleet.add(|| vec![resource(false, &json!({})), named("b", State::Undecodable)]);
         let text = render();
         let ready = "\nresource_ready{namespace=\"n\",name=\"a\"} 0\n";
         assert_eq!(text.matches(ready).count(), expected, "{text}");
