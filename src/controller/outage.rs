@@ -100,15 +100,14 @@ impl Outage {
         jitter: f64,
     ) -> Self {
         let planned = known.filter(|known| known.is_planned(failure.class, now));
-        let (failures, next) = match planned {
-            Some(planned) => (planned.failures, planned.next),
-            None => {
-                let before = known.map_or(0, |known| known.failures).max(failures);
-                let failures = before.saturating_add(1);
-                let wait = schedule::after_failure(failure.class, failures, None, jitter);
-                // So that all find the same time in their statuses.
-                (failures, whole_seconds_up(now + wait))
-            }
+        let (failures, next) = if let Some(planned) = planned {
+            (planned.failures, planned.next)
+        } else {
+            let before = known.map_or(0, |known| known.failures).max(failures);
+            let failures = before.saturating_add(1);
+            let wait = schedule::after_failure(failure.class, failures, None, jitter);
+            // So that all find the same time in their statuses.
+            (failures, whole_seconds_up(now + wait))
         };
         Self {
             failures,
@@ -148,32 +147,32 @@ mod tests {
         failed(Trigger::Created, class, Reason::InstanceNotRunning)
     }
 
-    fn known(failures: u32, next: i64) -> Option<Outage> {
-        Some(Outage {
+    fn known(failures: u32, next: i64) -> Outage {
+        Outage {
             failures,
             next: at(next),
             seen: at(-1),
             failure: failure(Class::InstanceBusy),
-        })
+        }
     }
 
     /// How many looks have failed then, and the shortest and the longest time until the next one. It is second 0.
     #[rstest]
     #[case::the_first(None, Class::InstanceBusy, 0, 1, (3, 5))]
-    #[case::the_second(known(1, 0), Class::InstanceBusy, 0, 2, (5, 10))]
-    #[case::late(known(2, -99), Class::InstanceBusy, 0, 3, (10, 20))]
-    #[case::of_many(known(98, 0), Class::InstanceBusy, 0, 99, (60, 120))]
-    #[case::joined(known(1, 1), Class::InstanceBusy, 0, 1, (1, 1))]
-    #[case::joined_at_the_end(known(7, 121), Class::InstanceBusy, 0, 7, (121, 121))]
-    #[case::joined_with_more_failures(known(1, 4), Class::InstanceBusy, 9, 1, (4, 4))]
+    #[case::the_second(Some(known(1, 0)), Class::InstanceBusy, 0, 2, (5, 10))]
+    #[case::late(Some(known(2, -99)), Class::InstanceBusy, 0, 3, (10, 20))]
+    #[case::of_many(Some(known(98, 0)), Class::InstanceBusy, 0, 99, (60, 120))]
+    #[case::joined(Some(known(1, 1)), Class::InstanceBusy, 0, 1, (1, 1))]
+    #[case::joined_at_the_end(Some(known(7, 121)), Class::InstanceBusy, 0, 7, (121, 121))]
+    #[case::joined_with_more_failures(Some(known(1, 4)), Class::InstanceBusy, 9, 1, (4, 4))]
     #[case::after_a_restart(None, Class::InstanceBusy, 9, 10, (60, 120))]
-    #[case::some_counted_more(known(2, 0), Class::InstanceBusy, 3, 4, (20, 40))]
-    #[case::some_counted_less(known(3, 0), Class::InstanceBusy, 2, 4, (20, 40))]
+    #[case::some_counted_more(Some(known(2, 0)), Class::InstanceBusy, 3, 4, (20, 40))]
+    #[case::some_counted_less(Some(known(3, 0)), Class::InstanceBusy, 2, 4, (20, 40))]
     #[case::gone(None, Class::PersonNeeded, 0, 1, (15, 30))]
-    #[case::gone_meanwhile(known(1, 4), Class::PersonNeeded, 0, 1, (4, 4))]
-    #[case::gone_for_long(known(9, 600), Class::PersonNeeded, 0, 9, (600, 600))]
-    #[case::back_and_not_running(known(9, 600), Class::InstanceBusy, 0, 10, (60, 120))]
-    #[case::the_clock_was_ahead(known(1, 9_999), Class::InstanceBusy, 0, 2, (5, 10))]
+    #[case::gone_meanwhile(Some(known(1, 4)), Class::PersonNeeded, 0, 1, (4, 4))]
+    #[case::gone_for_long(Some(known(9, 600)), Class::PersonNeeded, 0, 9, (600, 600))]
+    #[case::back_and_not_running(Some(known(9, 600)), Class::InstanceBusy, 0, 10, (60, 120))]
+    #[case::the_clock_was_ahead(Some(known(1, 9_999)), Class::InstanceBusy, 0, 2, (5, 10))]
     fn a_look_is_joined_or_planned(
         #[case] known: Option<Outage>,
         #[case] class: Class,
