@@ -14,8 +14,8 @@ use super::status::whole_seconds_up;
 use crate::rds::classification::Class;
 use crate::rds::limit::BudgetKey;
 
-/// How many instances in an outage are known, and for how long after the last look: far longer than the longest wait. One that
-/// is forgotten costs a look for each account, and its back-off goes on from what their statuses have counted.
+/// How many instances in an outage are known, and for how long after the last look: far longer than the longest wait. For one
+/// that is forgotten, the next look is planned by what the statuses of its accounts have counted.
 const KEPT: u64 = 100_000;
 const KEPT_FOR: Duration = Duration::from_secs(60 * 60);
 
