@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
+use rand::RngExt as _;
 use thiserror::Error;
 
 use super::Context;
@@ -15,7 +16,8 @@ use super::intent;
 use super::observe::{ObserveError, observe_again, observe_fresh};
 use super::outcome::{Accepted, Account, Failure, Outcome};
 use super::report::{self, ReportError};
-use crate::api::{DatabaseAccountPassword, Target, Trigger};
+use super::status;
+use crate::api::{DatabaseAccountPassword, ReadyReason, Target, Trigger};
 use crate::credentials::CredentialsError;
 use crate::leader::{FRESH_FOR, NotLeader};
 use crate::rds::classification::{Class, Reason};
@@ -240,24 +242,38 @@ async fn admit(
     target: &Target,
     trigger: Trigger,
 ) -> Result<Admission, Failure> {
-    let cloud = &context.cloud;
+    let (cloud, outages) = (&context.cloud, &context.outages);
     // Before the turn: an instance must not be held up by an identity whose credentials cannot be had.
     let route = cloud
         .route(&observation.resource)
         .await
         .map_err(|error| unroutable(&error, trigger))?;
+    let seen_instance = route.seen_instance(&target.instance_id);
     loop {
         // Before the turn as well, and the turn is given back where the budget closes meanwhile: nor must an instance be held up
         // by an identity that RDS throttles.
         cloud.budget_opened(&route).await;
         let turn = cloud.turn(&route, &target.instance_id).await;
-        let instance = match cloud.instance(&route, &target.instance_id).await {
-            Ok(instance) => instance,
+        // What comes for the first time looks for itself, lest it waits for the end of an outage that is over.
+        if let Some(awaited) = status::awaited(observation)
+            && let Some(seen) = outages.seen_since(&seen_instance, awaited, Timestamp::now())
+        {
+            return Err(Failure { trigger, ..seen });
+        }
+        let failure = match cloud.instance(&route, &target.instance_id).await {
+            Ok(instance) => obstacle(&instance, trigger),
             Err(InstanceError::BudgetClosed) => continue,
-            Err(InstanceError::Call(error)) => return Err(Failure::of_read(&error, trigger)),
+            Err(InstanceError::Call(error)) => Some(Failure::of_read(&error, trigger)),
         };
-        if let Some(failure) = obstacle(&instance, trigger) {
-            return Err(failure);
+        match failure {
+            None => outages.ended(&seen_instance),
+            Some(failure) if is_the_instance_in_the_way(&failure) => {
+                let failures = status::failures_for_the_instance(observation);
+                let (now, jitter) = (Timestamp::now(), rand::rng().random());
+                return Err(outages.found(seen_instance, failure, failures, now, jitter));
+            }
+            // Whether it would be in the way of the other accounts is not known.
+            Some(failure) => return Err(failure),
         }
         if let Some(permit) = cloud.permit(&route).await {
             return Ok(Admission {
@@ -367,9 +383,18 @@ fn unroutable(error: &RouteError, trigger: Trigger) -> Failure {
         code: credentials.and_then(|error| error.code().cloned()),
         request_id: credentials.and_then(|error| error.request_id().cloned()),
         retry_after: credentials.and_then(CredentialsError::retry_after),
+        until: None,
         instance_was_running: false,
         outcome_unknown: false,
     }
+}
+
+/// And so in that of all of its accounts.
+fn is_the_instance_in_the_way(failure: &Failure) -> bool {
+    matches!(
+        status::ready_reason(failure.reason),
+        ReadyReason::Instance(_)
+    )
 }
 
 fn obstacle(instance: &DbInstance, trigger: Trigger) -> Option<Failure> {
@@ -393,6 +418,7 @@ fn obstacle(instance: &DbInstance, trigger: Trigger) -> Option<Failure> {
         code: None,
         request_id: Some(instance.request_id.clone()),
         retry_after: None,
+        until: None,
         instance_was_running: false,
         outcome_unknown: false,
     })

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
+use super::outage::SeenInstance;
 use super::outcome::Account;
 use super::tenant::{self, TokenExchange};
 use crate::api::{DatabaseAccountPassword, Target};
@@ -65,6 +66,14 @@ pub struct Route {
     credentials: Arc<Credentials>,
     endpoint: Endpoint,
     budget: BudgetKey,
+}
+
+impl Route {
+    /// The instance, as these calls see it.
+    #[must_use]
+    pub fn seen_instance(&self, instance_id: &str) -> SeenInstance {
+        (self.budget.clone(), instance_id.to_owned())
+    }
 }
 
 /// Why no call can be made for a resource.

@@ -1,7 +1,6 @@
 //! What is to be done: the rules, in order, without I/O.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -118,7 +117,9 @@ pub fn decide(observation: &Observation, now: Timestamp) -> Decision {
         return Decision::Suspended;
     }
     match attempt_not_before(resource, &value.fingerprint) {
-        Some(until) if is_ahead(until, now) => Decision::Wait { until },
+        Some(until) if schedule::is_ahead(until, now, schedule::LONGEST) => {
+            Decision::Wait { until }
+        }
         _ => due,
     }
 }
@@ -222,13 +223,6 @@ fn attempt_not_before(
         && attempt.request.as_deref() == resource.request()
         && attempt.fingerprint == *fingerprint)
         .then_some(attempt.next_time.0)
-}
-
-/// Whether `until` is ahead, by no more than the longest wait. A later time was written by a clock that was ahead, and whoever
-/// has corrected it must not wait until that time comes.
-fn is_ahead(until: Timestamp, now: Timestamp) -> bool {
-    Duration::try_from(until.duration_since(now))
-        .is_ok_and(|wait| !wait.is_zero() && wait <= schedule::LONGEST)
 }
 
 #[cfg(test)]

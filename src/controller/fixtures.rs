@@ -167,6 +167,7 @@ pub(super) fn failure(trigger: Trigger, class: Class, reason: Reason) -> Failure
         code: Some(Code::for_test("Some.Code")),
         request_id: Some(RequestId::for_test("11111111-DD46-440A-BFCD-EE31DA81C9DD")),
         retry_after: None,
+        until: None,
         instance_was_running: false,
         outcome_unknown: false,
     }

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod index;
 pub mod intent;
 pub mod observe;
+pub mod outage;
 pub mod outcome;
 pub mod report;
 pub mod schedule;
@@ -57,7 +58,8 @@ use cloud::Cloud;
 use decide::{Decision, Observation, decide};
 use index::Index;
 use observe::{ObserveError, observe};
-use outcome::{Accepted, Account, Outcome};
+use outage::Outages;
+use outcome::{Accepted, Account, Failure, Outcome};
 use report::{ReportError, report};
 use status::Times;
 use unrecorded::Unrecorded;
@@ -106,6 +108,7 @@ pub struct Context {
     written: Written,
     unrecorded: Unrecorded,
     changes: Changes,
+    outages: Outages,
     reads: Semaphore,
     writes: Semaphore,
     /// Cancelled when the term ends: passes that have sent nothing give up.
@@ -154,6 +157,7 @@ impl Context {
             written: Written::default(),
             unrecorded: Unrecorded::default(),
             changes: Changes::default(),
+            outages: Outages::default(),
             reads: Semaphore::new(CONCURRENT_READS),
             writes: Semaphore::new(CONCURRENT_WRITES),
             stop,
@@ -222,8 +226,10 @@ async fn reconcile(context: &Context, watched: &Watched) -> Result<Action, PassE
     // The status keeps whole seconds, and a pass before the time that it tells would be one for nothing.
     let next = status::whole_seconds_up(now + wait);
     report(context, &acted, Times { now, next }).await?;
+    // Less what the writing took, which is long where many are written: all who wait for one time come together.
+    let left = next.duration_since(Timestamp::now());
     Ok(Action::requeue(
-        Duration::try_from(next.duration_since(now)).unwrap_or(wait),
+        Duration::try_from(left).unwrap_or_default(),
     ))
 }
 
@@ -243,6 +249,12 @@ fn workable(watched: &Watched) -> Option<Arc<DatabaseAccountPassword>> {
 fn schedule(observation: &Observation, outcome: &Outcome, now: Timestamp, jitter: f64) -> Duration {
     let failures = status::failures(observation);
     match outcome {
+        Outcome::Failed(Failure {
+            until: Some(until), ..
+        })
+        | Outcome::Settled(Decision::Wait { until }) => {
+            Duration::try_from(until.duration_since(now)).unwrap_or_default()
+        }
         Outcome::Failed(failure) => schedule::after_failure(
             failure.class,
             failures.saturating_add(1),
@@ -266,9 +278,6 @@ fn schedule(observation: &Observation, outcome: &Outcome, now: Timestamp, jitter
         }
         Outcome::Settled(Decision::Hold(_) | Decision::Conflict) => {
             schedule::after_standing(status::not_ready_for(&observation.resource, now), jitter)
-        }
-        Outcome::Settled(Decision::Wait { until }) => {
-            Duration::try_from(until.duration_since(now)).unwrap_or_default()
         }
         // Something is due, and this pass was not the one to do it.
         Outcome::Settled(Decision::LookAtAccount | Decision::Reset(_))

@@ -75,6 +75,8 @@ pub struct Failure {
     pub request_id: Option<RequestId>,
     /// How long the cloud asked to be left alone.
     pub retry_after: Option<Duration>,
+    /// When the instance is looked at again, for this account and all others that wait for it.
+    pub until: Option<Timestamp>,
     /// Whether the instance was seen to be `Running` and not locked before.
     pub instance_was_running: bool,
     /// Whether the reset may have taken effect all the same.
@@ -94,6 +96,7 @@ impl Failure {
             code: error.code().filter(|code| code.as_str() != OTHER).cloned(),
             request_id: error.request_id().cloned(),
             retry_after: error.retry_after(),
+            until: None,
             instance_was_running: false,
             outcome_unknown: false,
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::rds::classification::Class;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -10,9 +12,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// twenty minutes, so that a fleet that started together does not re-read together.
 const RESYNC: (Duration, Duration) = (Duration::from_secs(40 * 60), Duration::from_secs(60 * 60));
 
-/// No wait after a failure is longer: the longest cap, and a second since times are rounded up in the status. An answer that
-/// names its own time names two minutes at most.
-pub const LONGEST: Duration = Duration::from_secs(10 * 60 + 1);
+/// Times are rounded up to whole seconds in the status, so a wait can be that much longer than it was planned.
+pub const ROUNDING: Duration = Duration::from_secs(1);
+
+/// No wait after a failure is longer: the longest cap, and the rounding. An answer that names its own time names two minutes at
+/// most.
+pub const LONGEST: Duration = Duration::from_secs(10 * 60).saturating_add(ROUNDING);
 
 /// The first and the longest wait of a class, before jitter.
 #[must_use]
@@ -48,6 +53,14 @@ pub fn after_failure(
     let doublings = failures.saturating_sub(1).min(16);
     let base = (first * 2_u32.pow(doublings)).min(cap);
     base.mul_f64(0.5 + jitter / 2.0)
+}
+
+/// Whether `until` is ahead, by no more than `longest`. A later time was written by a clock that was ahead, and whoever has
+/// corrected it must not wait until that time comes.
+#[must_use]
+pub fn is_ahead(until: Timestamp, now: Timestamp, longest: Duration) -> bool {
+    Duration::try_from(until.duration_since(now))
+        .is_ok_and(|wait| !wait.is_zero() && wait <= longest)
 }
 
 /// The wait of a resource that stands as it is until someone else acts: as long again as it has stood, within the bounds of

@@ -114,20 +114,40 @@ pub fn without_intent(
 /// How many tries in a row have failed for this value, spec and request.
 #[must_use]
 pub fn failures(observation: &Observation) -> u32 {
+    last_attempt(observation).map_or(0, |attempt| attempt.failures)
+}
+
+/// How many of these tries, and maybe others before, the instance was in the way of: none, unless it was in that of the last.
+#[must_use]
+pub fn failures_for_the_instance(observation: &Observation) -> u32 {
+    let status = observation.resource.status.as_ref();
+    let was_in_the_way = status
+        .and_then(|status| find(&status.conditions, ConditionType::InstanceReady))
+        .is_some_and(|ready| ready.status == ConditionStatus::False.as_str());
+    if was_in_the_way {
+        failures(observation)
+    } else {
+        0
+    }
+}
+
+/// Until when this value, spec and request had to wait; `None` where it was not tried yet.
+#[must_use]
+pub fn awaited(observation: &Observation) -> Option<Timestamp> {
+    last_attempt(observation).map(|attempt| attempt.next_time.0)
+}
+
+/// The last try, if it was of this value, spec and request.
+fn last_attempt(observation: &Observation) -> Option<&Attempt> {
     let SecretObservation::Usable(value) = &observation.secret else {
-        return 0;
+        return None;
     };
     let resource = &*observation.resource;
-    resource
-        .status
-        .as_ref()
-        .and_then(|status| status.last_attempt.as_ref())
-        .filter(|attempt| {
-            attempt.generation == resource.metadata.generation
-                && attempt.request.as_deref() == resource.request()
-                && attempt.fingerprint == value.fingerprint
-        })
-        .map_or(0, |attempt| attempt.failures)
+    let attempt = resource.status.as_ref()?.last_attempt.as_ref()?;
+    (attempt.generation == resource.metadata.generation
+        && attempt.request.as_deref() == resource.request()
+        && attempt.fingerprint == value.fingerprint)
+        .then_some(attempt)
 }
 
 /// For how long the resource has not been ready; nothing, where it is, or was never looked at.

@@ -81,6 +81,15 @@ fn settled(decision: Decision) -> Outcome {
 #[case::throttled(tried(0, 0), failed(Class::Throttled, None), 1.0, 2.0)]
 #[case::throttled_with_a_time(tried(9, 0), failed(Class::Throttled, Some(8)), 8.0, 12.0)]
 #[case::busy(tried(1, 0), failed(Class::InstanceBusy, None), 5.0, 10.0)]
+#[case::waiting_with_others(
+    tried(9, 0),
+    Outcome::Failed(Failure {
+        until: Some(at(77)),
+        ..failure(Trigger::Created, Class::InstanceBusy, Reason::InstanceNotRunning)
+    }),
+    77.0,
+    77.0
+)]
 #[case::person_needed(tried(0, 0), failed(Class::PersonNeeded, None), 15.0, 30.0)]
 #[case::person_needed_for_long(tried(99, 0), failed(Class::PersonNeeded, None), 300.0, 600.0)]
 #[case::another_value_starts_anew(

@@ -451,7 +451,74 @@ fn without_a_value_nothing_has_failed_and_nothing_is_due() {
     .world
     .observe();
     assert_eq!(failures(&observation), 0);
+    assert_eq!(awaited(&observation), None);
     assert!(!is_due(&observation));
+}
+
+/// Until when the next try has to wait, in seconds, and how many failures the next look at the instance is planned by.
+#[rstest]
+#[case::new(Life::new(), None, 0)]
+#[case::in_sync(Life::in_sync(), None, 0)]
+#[case::once(with(Life::new(), |life| { life.pass(NOT_RUNNING); }), Some(3), 1)]
+#[case::again(
+    with(Life::new(), |life| {
+        life.pass(NOT_RUNNING);
+        life.sleep(100);
+        life.pass(NOT_RUNNING);
+    }),
+    Some(105),
+    2
+)]
+#[case::after_another_failure(
+    with(Life::new(), |life| {
+        life.pass(THROTTLED);
+        life.sleep(100);
+        life.pass(NOT_RUNNING);
+    }),
+    Some(105),
+    2
+)]
+#[case::and_then_another_failure(
+    with(Life::new(), |life| {
+        life.pass(NOT_RUNNING);
+        life.sleep(100);
+        life.pass(THROTTLED);
+    }),
+    Some(102),
+    0
+)]
+#[case::with_another_value(
+    with(Life::new(), |life| {
+        life.pass(NOT_RUNNING);
+        life.world.rotate(OTHER_PASSWORD);
+    }),
+    None,
+    0
+)]
+#[case::on_request(
+    with(Life::new(), |life| {
+        life.pass(NOT_RUNNING);
+        life.world.request("now");
+    }),
+    None,
+    0
+)]
+#[case::with_another_instance(
+    with(Life::new(), |life| {
+        life.pass(NOT_RUNNING);
+        life.world.edit(&json!({ "instanceId": "rm-2" }));
+    }),
+    None,
+    0
+)]
+fn what_waits_for_the_instance(
+    #[case] life: Life,
+    #[case] until: Option<i64>,
+    #[case] failures: u32,
+) {
+    let observation = life.world.observe();
+    assert_eq!(awaited(&observation), until.map(at));
+    assert_eq!(failures_for_the_instance(&observation), failures);
 }
 
 #[rstest]
