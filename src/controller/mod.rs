@@ -1,6 +1,6 @@
 //! The pass: trigger → observe → decide → act → schedule → report.
 //!
-//! [`mod@decide`], [`mod@schedule`] and [`status`] are pure and take the time; [`mod@observe`], [`mod@act`] and [`mod@report`] do
+//! [`mod@decide`], [`mod@schedule`], [`settled`] and [`status`] are pure and take the time; [`mod@observe`], [`mod@act`] and [`mod@report`] do
 //! the I/O.
 
 pub mod act;
@@ -18,6 +18,7 @@ pub mod observe;
 pub mod outcome;
 pub mod report;
 pub mod schedule;
+pub mod settled;
 pub mod status;
 pub mod tenant;
 pub mod trigger;
