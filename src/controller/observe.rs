@@ -73,8 +73,8 @@ fn unchanged(context: &Context, resource: &Arc<DatabaseAccountPassword>) -> Opti
     })
 }
 
-/// Like [`observe`], for whoever is about to send a reset. It always reads the Secret. It takes no turn among the other reads: those who hold a permit are
-/// few, and while they wait nobody else gets it. After a restart all resources are in that queue.
+/// Like [`observe`], for whoever is about to send a reset: it always reads the Secret, and takes no turn among the other reads.
+/// Those who hold a permit are few, and while they wait nobody else gets it; after a start all resources may be in that queue.
 ///
 /// # Errors
 /// When something could not be read.
