@@ -47,10 +47,18 @@ pub struct Facts {
     is_of_another: bool,
     secret: Option<ObjectName>,
     claim: Option<Claim>,
-    /// Whether its status is all that there is to know of it, as long as its Secret is not touched.
-    is_settled: bool,
-    /// Whether a pass has looked at it. Kept as long as its uid.
-    was_looked_at: bool,
+    first_look: FirstLook,
+}
+
+/// When a resource is looked at for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FirstLook {
+    /// At once.
+    AtOnce,
+    /// When the version of its Secret is known, since its status is all else that there is to know of it.
+    WithVersion,
+    /// It was. Kept as long as its uid.
+    Done,
 }
 
 /// A resource's claim to an account.
@@ -109,8 +117,11 @@ impl Facts {
                 created,
                 last_reset,
             }),
-            is_settled,
-            was_looked_at: false,
+            first_look: if is_settled {
+                FirstLook::WithVersion
+            } else {
+                FirstLook::AtOnce
+            },
         }
     }
 
@@ -171,8 +182,12 @@ impl Index {
     /// A resource is there, or has changed.
     pub fn apply(&mut self, name: &ObjectName, mut facts: Facts) -> Concerned {
         let old = self.resources.get(name).cloned();
-        let same = old.as_ref().filter(|old| old.uid == facts.uid);
-        facts.was_looked_at = same.is_some_and(|old| old.was_looked_at);
+        if let Some(old) = &old
+            && old.uid == facts.uid
+            && old.first_look == FirstLook::Done
+        {
+            facts.first_look = FirstLook::Done;
+        }
         let targets = targets([old.as_ref(), Some(&facts)]);
         let owners_before = self.owners(&targets);
         let is_changed = old
@@ -296,7 +311,7 @@ impl Index {
     /// A pass looks at a resource. If none has before, the version (uid and resourceVersion) of its Secret, if that is known.
     pub fn first_look(&mut self, name: &ObjectName) -> Option<&(String, String)> {
         let facts = self.resources.get_mut(name)?;
-        if std::mem::replace(&mut facts.was_looked_at, true) {
+        if std::mem::replace(&mut facts.first_look, FirstLook::Done) == FirstLook::Done {
             return None;
         }
         self.secrets.get(facts.secret.as_ref()?)
@@ -307,8 +322,7 @@ impl Index {
         let is_known = |secret| self.secrets.contains_key(secret);
         let mut awaited = self.awaited_secrets.iter();
         awaited.any(|namespace| namespace.as_ref().is_none_or(|it| *it == name.namespace))
-            && facts.is_settled
-            && !facts.was_looked_at
+            && facts.first_look == FirstLook::WithVersion
             && !facts.secret.as_ref().is_some_and(is_known)
     }
 

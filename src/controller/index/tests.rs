@@ -899,6 +899,15 @@ fn a_look_is_the_first_of_its_resource() {
     assert_eq!(index.first_look(&object("a", "unknown")), None);
 }
 
+#[test]
+fn who_was_looked_at_is_not_held_back_again() {
+    let (mut index, name, mut resource) = held_back();
+    assert_eq!(index.first_look(&name), None);
+    resource.generation = 2;
+    let concerned = apply(&mut index, &name, &resource);
+    assert_eq!(concerned, Concerned::from([name]));
+}
+
 /// Each waits for the list of its own namespace alone.
 #[test]
 fn one_list_of_secrets_does_not_hold_up_the_readers_of_another() {
