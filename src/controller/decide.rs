@@ -31,12 +31,22 @@ pub enum Ownership {
     Anothers,
 }
 
+impl Ownership {
+    /// By whether this one owns the account.
+    #[must_use]
+    pub fn of(is_owner: bool) -> Self {
+        if is_owner { Self::Ours } else { Self::Anothers }
+    }
+}
+
 /// What the Secret holds.
 pub enum SecretObservation {
     /// Nothing that could be sent.
     Unusable(SecretProblem),
     /// A value that RDS' password rules allow.
     Usable(SecretValue),
+    /// It was not read: it is the version that the resource is [settled with](super::settled). There is no value to send.
+    Unchanged,
 }
 
 /// Why there is nothing to send.
@@ -101,6 +111,11 @@ pub fn decide(observation: &Observation, now: Timestamp) -> Decision {
     }
     let value = match &observation.secret {
         SecretObservation::Unusable(problem) => return Decision::Hold(*problem),
+        SecretObservation::Unchanged => {
+            return Decision::InSync {
+                renew_fingerprint: false,
+            };
+        }
         SecretObservation::Usable(value) => value,
     };
     let applied = applied(resource, value);
@@ -202,7 +217,8 @@ pub fn has_new_request(resource: &DatabaseAccountPassword) -> bool {
         .is_some_and(|request| Some(request) != handled)
 }
 
-fn account_was_not_available(resource: &DatabaseAccountPassword) -> bool {
+/// Whether RDS has the value, and the account was not `Available` at the last look.
+pub(super) fn account_was_not_available(resource: &DatabaseAccountPassword) -> bool {
     resource
         .status
         .iter()

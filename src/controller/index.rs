@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::watched::Watched;
 use super::written::digest;
-use crate::api::{Target, request_of};
+use crate::api::{DatabaseAccountPassword, Target, request_of};
 
 /// Namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,18 @@ pub struct Facts {
     is_of_another: bool,
     secret: Option<ObjectName>,
     claim: Option<Claim>,
+    first_look: FirstLook,
+}
+
+/// When a resource is looked at for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FirstLook {
+    /// At once.
+    AtOnce,
+    /// When the version of its Secret is known, since its status is all else that there is to know of it.
+    WithVersion,
+    /// It was. Kept as long as its uid.
+    Done,
 }
 
 /// A resource's claim to an account.
@@ -59,9 +71,14 @@ struct Claim {
 }
 
 impl Facts {
-    /// The facts of a watched resource. `is_own` tells whether this process has written the status of that digest.
+    /// The facts of a watched resource. `is_own` tells whether this process has written the status of that digest, and
+    /// `is_settled` whether a resource is [settled](super::settled) with some version of its Secret.
     #[must_use]
-    pub fn of(watched: &Watched, is_own: impl Fn(u64) -> bool) -> Self {
+    pub fn of(
+        watched: &Watched,
+        is_own: impl Fn(u64) -> bool,
+        is_settled: impl Fn(&DatabaseAccountPassword) -> bool,
+    ) -> Self {
         let metadata = kube::Resource::meta(watched);
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
         let is_being_deleted = metadata.deletion_timestamp.is_some();
@@ -85,6 +102,7 @@ impl Facts {
             (None, Watched::Decoded(_)) => (None, None, false, None),
         };
         let status = resource.as_deref().map(digest);
+        let is_settled = resource.as_deref().is_some_and(is_settled);
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation,
@@ -99,6 +117,11 @@ impl Facts {
                 created,
                 last_reset,
             }),
+            first_look: if is_settled {
+                FirstLook::WithVersion
+            } else {
+                FirstLook::AtOnce
+            },
         }
     }
 
@@ -133,8 +156,10 @@ pub struct Index {
     by_target: HashMap<Target, BTreeSet<ObjectName>>,
     /// The version of each Secret that is read by someone, as last seen: (uid, resourceVersion).
     secrets: HashMap<ObjectName, (String, String)>,
-    /// The watches (by namespace; `None`: over all) whose first list is not complete yet.
+    /// The watches of resources (by namespace; `None`: over all) whose first list is not complete yet.
     awaited: HashSet<Option<String>>,
+    /// The watches of Secrets whose first list is not complete yet, and has not failed.
+    awaited_secrets: HashSet<Option<String>>,
 }
 
 /// The resources that have to be looked at.
@@ -147,12 +172,27 @@ impl Index {
         self.awaited.insert(namespace.map(str::to_owned));
     }
 
+    /// A watch of the Secrets of a namespace (of all, for `None`) is about to begin. Until its first list brings the version of
+    /// a Secret, or ends, those who may have nothing to do but to compare that version are held back: nothing that happens to
+    /// them concerns them, and then they are.
+    pub fn await_secrets(&mut self, namespace: Option<&str>) {
+        self.awaited_secrets.insert(namespace.map(str::to_owned));
+    }
+
     /// A resource is there, or has changed.
-    pub fn apply(&mut self, name: &ObjectName, facts: Facts) -> Concerned {
+    pub fn apply(&mut self, name: &ObjectName, mut facts: Facts) -> Concerned {
         let old = self.resources.get(name).cloned();
+        if let Some(old) = &old
+            && old.uid == facts.uid
+            && old.first_look == FirstLook::Done
+        {
+            facts.first_look = FirstLook::Done;
+        }
         let targets = targets([old.as_ref(), Some(&facts)]);
         let owners_before = self.owners(&targets);
-        let is_changed = old.as_ref().is_none_or(|old| facts.differs_for_a_pass(old));
+        let is_changed = old
+            .as_ref()
+            .is_none_or(|old| facts.differs_for_a_pass(old) || self.is_held_back(name, old));
         if let Some(old) = &old {
             self.unlink(name, old);
         }
@@ -162,7 +202,7 @@ impl Index {
         if is_changed {
             concerned.insert(name.clone());
         }
-        concerned
+        self.without_held_back(concerned)
     }
 
     /// A resource is gone.
@@ -175,7 +215,7 @@ impl Index {
         self.unlink(name, &old);
         self.resources.remove(name);
         self.forget_unread(Some(&old));
-        self.concerned_by_owners(&targets, owners_before)
+        self.without_held_back(self.concerned_by_owners(&targets, owners_before))
     }
 
     /// A namespace's list is complete (all namespaces', for `None`): whoever is not in it is gone.
@@ -200,11 +240,11 @@ impl Index {
         }
         if self.awaited.remove(&namespace.map(str::to_owned)) && self.awaited.is_empty() {
             let facts = self.resources.iter();
-            let held_back = facts.filter(|(_, facts)| facts.relies_on_other_lists());
-            concerned.extend(held_back.map(|(name, _)| name.clone()));
+            let relying = facts.filter(|(_, facts)| facts.relies_on_other_lists());
+            concerned.extend(relying.map(|(name, _)| name.clone()));
         }
         concerned.retain(|name| self.resources.contains_key(name));
-        concerned
+        self.without_held_back(concerned)
     }
 
     /// A Secret is there in this version. Nobody is concerned by a version that was seen before.
@@ -244,6 +284,7 @@ impl Index {
         namespace: Option<&str>,
         listed: &HashSet<ObjectName>,
     ) -> Concerned {
+        let mut concerned = self.secrets_unlisted(namespace);
         let missing: Vec<ObjectName> = self
             .by_secret
             .keys()
@@ -251,10 +292,46 @@ impl Index {
             .filter(|secret| !listed.contains(*secret))
             .cloned()
             .collect();
-        missing
-            .iter()
-            .flat_map(|secret| self.secret_gone(secret))
-            .collect()
+        concerned.extend(missing.iter().flat_map(|secret| self.secret_gone(secret)));
+        concerned
+    }
+
+    /// A list of Secrets has failed, or brings nothing: nobody is held back for it any longer.
+    pub fn secrets_unlisted(&mut self, namespace: Option<&str>) -> Concerned {
+        let held_back = |index: &Self| -> Concerned {
+            let resources = index.resources.iter();
+            let held_back = resources.filter(|(name, facts)| index.is_held_back(name, facts));
+            held_back.map(|(name, _)| name.clone()).collect()
+        };
+        let before = held_back(self);
+        self.awaited_secrets.remove(&namespace.map(str::to_owned));
+        &before - &held_back(self)
+    }
+
+    /// A pass looks at a resource. If none has before, the version (uid and resourceVersion) of its Secret, if that is known.
+    pub fn first_look(&mut self, name: &ObjectName) -> Option<&(String, String)> {
+        let facts = self.resources.get_mut(name)?;
+        if std::mem::replace(&mut facts.first_look, FirstLook::Done) == FirstLook::Done {
+            return None;
+        }
+        self.secrets.get(facts.secret.as_ref()?)
+    }
+
+    /// Whether all that a pass could find out is whether the Secret is unchanged, and that will be known soon.
+    fn is_held_back(&self, name: &ObjectName, facts: &Facts) -> bool {
+        let is_known = |secret| self.secrets.contains_key(secret);
+        let mut awaited = self.awaited_secrets.iter();
+        awaited.any(|namespace| namespace.as_ref().is_none_or(|it| *it == name.namespace))
+            && facts.first_look == FirstLook::WithVersion
+            && !facts.secret.as_ref().is_some_and(is_known)
+    }
+
+    fn without_held_back(&self, mut concerned: Concerned) -> Concerned {
+        concerned.retain(|name| {
+            let facts = self.resources.get(name);
+            !facts.is_some_and(|facts| self.is_held_back(name, facts))
+        });
+        concerned
     }
 
     /// Whether `name` may reset the account `target`, which it names; `None` as long as that is not known: the index is behind

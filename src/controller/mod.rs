@@ -1,6 +1,6 @@
 //! The pass: trigger → observe → decide → act → schedule → report.
 //!
-//! [`mod@decide`], [`mod@schedule`] and [`status`] are pure and take the time; [`mod@observe`], [`mod@act`] and [`mod@report`] do
+//! [`mod@decide`], [`mod@schedule`], [`settled`] and [`status`] are pure and take the time; [`mod@observe`], [`mod@act`] and [`mod@report`] do
 //! the I/O.
 
 pub mod act;
@@ -19,6 +19,7 @@ pub mod outage;
 pub mod outcome;
 pub mod report;
 pub mod schedule;
+pub mod settled;
 pub mod status;
 pub mod tenant;
 pub mod trigger;
@@ -67,8 +68,8 @@ use wakes::Wakes;
 use watched::Watched;
 use written::Written;
 
-/// How many first looks of passes are under way at once. A restart wakes every resource; without a bound, each would open a
-/// connection of its own. The look right before a reset is bounded by the permit that it is made with.
+/// How many first looks of passes are under way at once. After a start all resources may have to be read; without a bound, each
+/// would open a connection of its own. The look right before a reset is bounded by the permit that it is made with.
 const CONCURRENT_READS: usize = 16;
 
 /// How many writes are: of the status, with the reads after a conflict, and of Events. Apart from the reads, so that a reset is

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::Context;
 use super::decide::{Observation, Ownership, SecretObservation, SecretProblem, SecretValue};
 use super::index::ObjectName;
+use super::settled::settled_with;
 use super::status;
 use crate::api::{ConditionType, DatabaseAccountPassword, SecretVersion, Target};
 use crate::fingerprint::{Comparison, Keyring};
@@ -31,7 +32,8 @@ pub enum ObserveError {
     Resource(&'static str),
 }
 
-/// The resource as the store has it, and its Secret as it is now. `None` where there is nothing to observe (yet): the resource
+/// The resource as the store has it, and its Secret as it is now. At the first look of a term, the Secret is not read where
+/// its version is the one that the resource is [settled with](super::settled). `None` where there is nothing to observe (yet): the resource
 /// is gone, or its account's owner is not known, or the term has ended, since nothing was sent that would have to be finished.
 ///
 /// The store may not have the operator's own last write yet; it is asked for then, lest a reset that was just made be made again.
@@ -42,6 +44,9 @@ pub async fn observe(
     context: &Context,
     stored: Arc<DatabaseAccountPassword>,
 ) -> Result<Option<Observation>, ObserveError> {
+    if let Some(unchanged) = unchanged(context, &stored) {
+        return Ok(Some(unchanged));
+    }
     let observed = async {
         let _read = context.reads.acquire().await;
         look(context, stored).await
@@ -49,8 +54,27 @@ pub async fn observe(
     within_the_term(context, observed).await
 }
 
-/// Like [`observe`], for whoever is about to send a reset. It takes no turn among the other reads: those who hold a permit are
-/// few, and while they wait nobody else gets it. After a restart all resources are in that queue.
+/// What is observed of a resource at its first look, where nothing has to be read for it: by its own status it is in sync with
+/// the version that its Secret has, as the watch tells. Later looks read the Secret, since they also heal what a lost event
+/// left behind.
+fn unchanged(context: &Context, resource: &Arc<DatabaseAccountPassword>) -> Option<Observation> {
+    if context.written.is_behind(resource) {
+        return None;
+    }
+    let name = ObjectName::of(&resource.metadata);
+    let mut index = context.index();
+    let ownership = Ownership::of(index.owns(&name, &resource.spec.target())?);
+    let (uid, resource_version) = index.first_look(&name)?;
+    let settled = settled_with(resource, &context.keyring)?;
+    (settled.uid == *uid && settled.resource_version == *resource_version).then(|| Observation {
+        resource: resource.clone(),
+        ownership,
+        secret: SecretObservation::Unchanged,
+    })
+}
+
+/// Like [`observe`], for whoever is about to send a reset: it always reads the Secret, and takes no turn among the other reads.
+/// Those who hold a permit are few, and while they wait nobody else gets it; after a start all resources may be in that queue.
 ///
 /// # Errors
 /// When something could not be read.
@@ -140,11 +164,9 @@ async fn with_secret(
 ) -> Result<Option<Observation>, ObserveError> {
     let name = ObjectName::of(&resource.metadata);
     let owns = context.index().owns(&name, &resource.spec.target());
-    let ownership = match owns {
-        Some(true) => Ownership::Ours,
-        Some(false) => Ownership::Anothers,
-        // The index wakes the resource once it knows.
-        None => return Ok(None),
+    // The index wakes the resource once it knows.
+    let Some(ownership) = owns.map(Ownership::of) else {
+        return Ok(None);
     };
     context.changes.reading(&name, pending_since(&resource));
     let read = secret::read(

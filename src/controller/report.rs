@@ -364,7 +364,7 @@ pub fn measure_accepted(context: &Context, observation: &Observation, trigger: T
 fn is_of_a_change(observation: &Observation, trigger: Trigger) -> bool {
     let compared = match &observation.secret {
         SecretObservation::Usable(value) => value.compared,
-        SecretObservation::Unusable(_) => None,
+        SecretObservation::Unusable(_) | SecretObservation::Unchanged => None,
     };
     trigger == Trigger::SecretChanged && compared == Some(Comparison::Different)
 }

@@ -192,7 +192,7 @@ fn pending_since(
 pub fn is_due(observation: &Observation) -> bool {
     match &observation.secret {
         SecretObservation::Usable(value) => is_reset_due(&observation.resource, value),
-        SecretObservation::Unusable(_) => false,
+        SecretObservation::Unusable(_) | SecretObservation::Unchanged => false,
     }
 }
 

@@ -16,11 +16,13 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource, ResourceExt as _};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::Context;
 use super::heard::telling;
 use super::index::{Concerned, Facts, ObjectName};
+use super::settled::settled_with;
 use super::wakes::Wakes;
 use super::watched::Watched;
 use crate::health::Health;
@@ -40,6 +42,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(800), Duration::fro
 /// How long a try to open a watch may take to fail.
 const TRY: Duration = Duration::from_secs(2);
 
+/// How long the first list of Secrets may bring nothing before nobody waits for it any longer. A page takes milliseconds; those
+/// who wait can read their Secrets themselves, which may take as long.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// What is watched, as `/readyz` and the log call it.
 const RESOURCES: &str = "DatabaseAccountPasswords";
 const SECRETS: &str = "Secrets";
@@ -56,6 +62,8 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// Where its controller takes its work from.
     pub wakes: Wakes,
+    /// Told once its resources are listed, or cannot be.
+    listed: Arc<Notify>,
 }
 
 /// All scopes: a change in one namespace may concern a resource in another, which names the same account.
@@ -69,6 +77,7 @@ impl Scopes {
         let scope = |namespace| Scope {
             namespace,
             wakes: Wakes::default(),
+            listed: Arc::default(),
         };
         if namespaces.is_empty() {
             return Self([scope(None)].into());
@@ -109,6 +118,7 @@ pub fn watch_resources(
     scope: &Scope,
 ) -> (Store<Watched>, impl Future<Output = ()> + Send + use<>) {
     context.index().await_list(scope.namespace.as_deref());
+    context.index().await_secrets(scope.namespace.as_deref());
     let (reader, writer) = reflector::store::<Watched>();
     let namespace = scope.namespace.clone();
     let (metrics, store) = (context.metrics.clone(), reader.clone());
@@ -119,27 +129,36 @@ pub fn watch_resources(
         .reflect(writer);
     let part = part(RESOURCES, scope);
     let store = reader.clone();
+    let first_list = scope.listed.clone();
     let watch = async move {
         let mut events = pin!(events);
         let mut failures = 0;
-        while let Some(event) =
+        while let Some(heard) =
             next(&context, RESOURCE_KIND, &part, &mut events, &mut failures).await
         {
-            let concerned = match event {
-                Event::Init | Event::InitApply(_) => continue,
-                Event::InitDone => {
+            let concerned = match heard {
+                Heard::Failure => {
+                    first_list.notify_one();
+                    continue;
+                }
+                Heard::Event(Event::Init | Event::InitApply(_)) => continue,
+                Heard::Event(Event::InitDone) => {
                     let state = store.state();
                     let listed = state
                         .iter()
                         .map(|watched| (ObjectName::of(watched.meta()), facts(&context, watched)));
-                    context.index().replace(namespace.as_deref(), listed)
+                    let concerned = context.index().replace(namespace.as_deref(), listed);
+                    first_list.notify_one();
+                    concerned
                 }
-                Event::Apply(watched) => {
+                Heard::Event(Event::Apply(watched)) => {
                     let name = ObjectName::of(watched.meta());
                     let facts = facts(&context, &watched);
                     context.index().apply(&name, facts)
                 }
-                Event::Delete(watched) => context.index().delete(&ObjectName::of(watched.meta())),
+                Heard::Event(Event::Delete(watched)) => {
+                    context.index().delete(&ObjectName::of(watched.meta()))
+                }
             };
             scopes.wake(concerned);
         }
@@ -148,10 +167,15 @@ pub fn watch_resources(
 }
 
 fn facts(context: &Context, watched: &Watched) -> Facts {
-    Facts::of(watched, |status| context.written.is_own(status))
+    Facts::of(
+        watched,
+        |status| context.written.is_own(status),
+        |resource| settled_with(resource, &context.keyring).is_some(),
+    )
 }
 
-/// Watches the metadata of the Secrets of a scope for ever. Nothing of them is kept but the version of those that are read.
+/// Watches the metadata of the Secrets of a scope for ever. Nothing of them is kept but the version of those that are read: so
+/// this begins once the scope's resources are listed, or cannot be.
 pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) {
     let part = part(SECRETS, &scope);
     let client = telling(&context.client, context.metrics.watches.begin(SECRET_KIND));
@@ -162,17 +186,28 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
             secret.metadata.annotations = None;
             secret.metadata.managed_fields = None;
         });
+    scope.listed.notified().await;
     let mut events = pin!(events);
     let mut listed = HashSet::new();
     let mut has_listed = false;
     let mut failures = 0;
-    while let Some(event) = next(&context, SECRET_KIND, &part, &mut events, &mut failures).await {
-        let concerned = match event {
-            Event::Init => {
+    loop {
+        let next = next(&context, SECRET_KIND, &part, &mut events, &mut failures);
+        let heard = if has_listed {
+            next.await
+        } else {
+            let heard = tokio::time::timeout(SILENCE, next).await;
+            heard.unwrap_or(Some(Heard::Failure))
+        };
+        let Some(heard) = heard else { return };
+        let concerned = match heard {
+            // One watch that fails must not hold up the other.
+            Heard::Failure => context.index().secrets_unlisted(scope.namespace.as_deref()),
+            Heard::Event(Event::Init) => {
                 listed.clear();
                 continue;
             }
-            Event::InitApply(secret) => {
+            Heard::Event(Event::InitApply(secret)) => {
                 let name = ObjectName::of(&secret.metadata);
                 let concerned = seen(&context, &name, &secret);
                 if context.index().is_read(&name) {
@@ -184,15 +219,15 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
                 }
                 concerned
             }
-            Event::Apply(secret) => {
+            Heard::Event(Event::Apply(secret)) => {
                 let concerned = seen(&context, &ObjectName::of(&secret.metadata), &secret);
                 tell_of_changes(&context, &concerned);
                 concerned
             }
-            Event::Delete(secret) => context
+            Heard::Event(Event::Delete(secret)) => context
                 .index()
                 .secret_gone(&ObjectName::of(&secret.metadata)),
-            Event::InitDone => {
+            Heard::Event(Event::InitDone) => {
                 has_listed = true;
                 let listed = std::mem::take(&mut listed);
                 context
@@ -232,37 +267,44 @@ fn seen(context: &Context, name: &ObjectName, secret: &PartialObjectMeta<Secret>
     context.index().secret_seen(name, &uid, &version)
 }
 
-/// The next event. Errors go to the log, the metrics and `/readyz`; the stream's back-off waits, and then it lists anew.
+/// What comes of a watch.
+enum Heard<K> {
+    /// An event.
+    Event(Event<K>),
+    /// It failed, and goes on after the stream's back-off.
+    Failure,
+}
+
+/// What comes next. Errors go to the log, the metrics and `/readyz`.
 async fn next<K>(
     context: &Context,
     watch: &'static str,
     part: &str,
     events: &mut (impl Stream<Item = watcher::Result<Event<K>>> + Unpin),
     failures: &mut u32,
-) -> Option<Event<K>> {
-    loop {
-        match events.next().await? {
-            Ok(event) => {
-                *failures = 0;
-                // A list that has begun may still fail at its second page.
-                if !matches!(event, Event::Init | Event::InitApply(_))
-                    && context.health.clear_obstacle(part)
-                {
-                    info!(part, "watching");
-                }
-                return Some(event);
+) -> Option<Heard<K>> {
+    Some(match events.next().await? {
+        Ok(event) => {
+            *failures = 0;
+            // A list that has begun may still fail at its second page.
+            if !matches!(event, Event::Init | Event::InitApply(_))
+                && context.health.clear_obstacle(part)
+            {
+                info!(part, "watching");
             }
-            Err(error) => {
-                context.metrics.watches.failed(watch);
-                *failures = failures.saturating_add(1);
-                if let Some((obstacle, lasts)) = obstacle(&error, *failures)
-                    && context.health.set_obstacle(part, &obstacle, lasts)
-                {
-                    warn!(part, obstacle, "not watching");
-                }
-            }
+            Heard::Event(event)
         }
-    }
+        Err(error) => {
+            context.metrics.watches.failed(watch);
+            *failures = failures.saturating_add(1);
+            if let Some((obstacle, lasts)) = obstacle(&error, *failures)
+                && context.health.set_obstacle(part, &obstacle, lasts)
+            {
+                warn!(part, obstacle, "not watching");
+            }
+            Heard::Failure
+        }
+    })
 }
 
 /// What is wrong with a watch, in our own words, since the error may carry a piece of an object; and for how long that holds

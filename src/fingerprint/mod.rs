@@ -71,10 +71,16 @@ impl Keyring {
         }
     }
 
+    /// Whether the key that makes new fingerprints has made this one.
+    #[must_use]
+    pub fn has_made(&self, stored: &StoredFingerprint) -> bool {
+        self.current.id == stored.key_id
+    }
+
     /// Compares `value` with a fingerprint that was stored for `target`.
     #[must_use]
     pub fn compare(&self, stored: &StoredFingerprint, target: &Target, value: &[u8]) -> Comparison {
-        let is_current = self.current.id == stored.key_id;
+        let is_current = self.has_made(stored);
         let key = if is_current {
             Some(&self.current)
         } else {

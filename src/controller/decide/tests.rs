@@ -670,3 +670,19 @@ proptest! {
         prop_assert_eq!(decide(&world.observe(), at(clock.into())), IN_SYNC);
     }
 }
+
+/// Whatever stands in the status: where the Secret was not read there is nothing to send, and nobody is asked.
+#[test]
+fn an_unchanged_secret_is_never_sent() {
+    for situation in Situation::all(&[-1, 0, 1]) {
+        let observation = Observation {
+            secret: SecretObservation::Unchanged,
+            ..situation.observation()
+        };
+        let expected = match observation.ownership {
+            Ownership::Ours => IN_SYNC,
+            Ownership::Anothers => Decision::Conflict,
+        };
+        assert_eq!(decide(&observation, now()), expected, "{situation:?}");
+    }
+}

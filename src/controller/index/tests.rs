@@ -32,6 +32,8 @@ struct Resource {
     noise: u8,
     /// Whether this process has written the status.
     is_own: bool,
+    /// Whether the status says that nothing is to be done as long as the Secret is not touched.
+    is_settled: bool,
 }
 
 impl Resource {
@@ -50,13 +52,14 @@ impl Resource {
             observed: 0,
             noise: 0,
             is_own: true,
+            is_settled: false,
         }
     }
 
     fn facts(&self, name: &ObjectName) -> Facts {
         let watched: Watched = serde_json::from_value(self.json(name)).unwrap();
         assert_eq!(matches!(watched, Watched::Decoded(_)), self.is_decodable);
-        Facts::of(&watched, |_| self.is_own)
+        Facts::of(&watched, |_| self.is_own, |_| self.is_settled)
     }
 
     fn json(&self, name: &ObjectName) -> Value {
@@ -778,4 +781,245 @@ fn a_list_over_all_namespaces_is_the_only_one() {
     let mut index = awaiting(&[None]);
     list(&mut index, None, &[(&x, &Resource::new(1))]);
     assert_eq!(index.owns(&x, &account(0)), Some(true));
+}
+
+// ------------------------------------------------------------------ held back
+
+fn settled(uid: u32) -> Resource {
+    Resource {
+        last_reset: Some((0, 5)),
+        is_settled: true,
+        ..Resource::new(uid)
+    }
+}
+
+/// One settled resource, whose Secret is not listed yet.
+fn held_back() -> (Index, ObjectName, Resource) {
+    let (name, resource) = (object("a", "x"), settled(1));
+    let mut index = awaiting(&[None]);
+    index.await_secrets(None);
+    let concerned = list(&mut index, None, &[(&name, &resource)]);
+    assert_eq!(concerned, Concerned::new());
+    (index, name, resource)
+}
+
+fn version(resource_version: &str) -> (String, String) {
+    ("uid".to_owned(), resource_version.to_owned())
+}
+
+#[test]
+fn who_is_settled_waits_for_the_version_of_its_secret() {
+    let (mut index, name, _) = held_back();
+    let concerned = index.secret_seen(&secret("a", 0), "uid", "1");
+    assert_eq!(concerned, Concerned::from([name.clone()]));
+    assert_eq!(index.first_look(&name), Some(&version("1")));
+    assert_eq!(index.first_look(&name), None, "only the first");
+}
+
+#[test]
+fn who_is_settled_waits_no_longer_than_for_the_list() {
+    let (mut index, name, _) = held_back();
+    let concerned = index.secrets_listed(None, &HashSet::new());
+    assert_eq!(concerned, Concerned::from([name.clone()]));
+    assert_eq!(index.first_look(&name), None);
+}
+
+#[test]
+fn who_is_settled_does_not_wait_for_a_list_that_fails() {
+    let (mut index, name, resource) = held_back();
+    assert_eq!(
+        index.secrets_unlisted(None),
+        Concerned::from([name.clone()])
+    );
+    assert_eq!(
+        index.secrets_unlisted(None),
+        Concerned::new(),
+        "it is told once"
+    );
+    index.delete(&name);
+    let concerned = apply(&mut index, &name, &resource);
+    assert_eq!(concerned, Concerned::from([name]), "nor for the next one");
+}
+
+/// The Secret was on a page that came while nobody read it.
+#[test]
+fn nobody_waits_for_a_version_that_was_forgotten() {
+    let (mut index, name, mut resource) = held_back();
+    let read = secret("a", 0);
+    index.secret_seen(&read, "uid", "1");
+    (resource.secret, resource.generation, resource.is_settled) = (1, 2, false);
+    apply(&mut index, &name, &resource);
+    let late = object("a", "y");
+    assert_eq!(
+        apply(&mut index, &late, &settled(2)),
+        Concerned::new(),
+        "it waits for the list"
+    );
+    let listed = HashSet::from([read, secret("a", 1)]);
+    assert_eq!(index.secrets_listed(None, &listed), Concerned::from([late]));
+}
+
+#[rstest]
+#[case::with_something_to_do(Resource { is_settled: false, ..settled(1) })]
+#[case::that_never_did_anything(Resource::new(1))]
+#[case::that_cannot_be_decoded(Resource { is_decodable: false, ..settled(1) })]
+fn nobody_else_waits(#[case] resource: Resource) {
+    let name = object("a", "x");
+    let mut index = awaiting(&[None]);
+    index.await_secrets(None);
+    let concerned = list(&mut index, None, &[(&name, &resource)]);
+    assert_eq!(concerned, Concerned::from([name]));
+}
+
+#[rstest]
+#[case::requested(|resource: &mut Resource| resource.request = Some(1))]
+#[case::edited(|resource: &mut Resource| resource.generation = 2)]
+#[case::of_another_uid(|resource: &mut Resource| resource.uid = 2)]
+#[case::whose_status_was_written(|_: &mut Resource| ())]
+fn who_is_not_settled_any_more_is_looked_at_at_once(#[case] change: fn(&mut Resource)) {
+    let (mut index, name, mut resource) = held_back();
+    change(&mut resource);
+    resource.is_settled = false;
+    let concerned = apply(&mut index, &name, &resource);
+    assert_eq!(concerned, Concerned::from([name]));
+}
+
+#[test]
+fn a_look_is_the_first_of_its_resource() {
+    let (mut index, name, mut resource) = held_back();
+    index.secret_seen(&secret("a", 0), "uid", "1");
+    assert_eq!(index.first_look(&name), Some(&version("1")));
+    resource.noise = 1;
+    apply(&mut index, &name, &resource);
+    assert_eq!(index.first_look(&name), None, "its status was written");
+    resource.uid = 2;
+    let concerned = apply(&mut index, &name, &resource);
+    assert_eq!(concerned, Concerned::from([name.clone()]));
+    assert_eq!(index.first_look(&name), Some(&version("1")));
+    assert_eq!(index.first_look(&object("a", "unknown")), None);
+}
+
+#[test]
+fn who_was_looked_at_is_not_held_back_again() {
+    let (mut index, name, mut resource) = held_back();
+    assert_eq!(index.first_look(&name), None);
+    resource.generation = 2;
+    let concerned = apply(&mut index, &name, &resource);
+    assert_eq!(concerned, Concerned::from([name]));
+}
+
+/// Each waits for the list of its own namespace alone.
+#[test]
+fn one_list_of_secrets_does_not_hold_up_the_readers_of_another() {
+    let (x, y) = both();
+    let mut index = awaiting(&[Some("a"), Some("b")]);
+    for namespace in NAMESPACES {
+        index.await_secrets(Some(namespace));
+    }
+    let (of_x, of_y) = (
+        settled(1),
+        Resource {
+            account: 1,
+            last_reset: Some((1, 5)),
+            ..settled(2)
+        },
+    );
+    assert_eq!(
+        list(&mut index, Some("a"), &[(&x, &of_x)]),
+        Concerned::new()
+    );
+    assert_eq!(index.secrets_unlisted(Some("a")), Concerned::from([x]));
+    assert_eq!(
+        list(&mut index, Some("b"), &[(&y, &of_y)]),
+        Concerned::new()
+    );
+    assert_eq!(
+        index.secrets_listed(Some("b"), &HashSet::new()),
+        Concerned::from([y])
+    );
+}
+
+/// What is told while the first lists of Secrets come in.
+#[derive(Debug, Clone)]
+enum Early {
+    Apply(ObjectName, Change, bool),
+    Delete(ObjectName),
+    SecretSeen(ObjectName, u8),
+    SecretGone(ObjectName),
+    Ends(&'static str, Option<Vec<ObjectName>>),
+    Look(ObjectName),
+}
+
+fn any_early() -> impl Strategy<Value = Early> {
+    let listed = proptest::option::of(proptest::collection::vec(any_secret(), 0..4));
+    prop_oneof![
+        6 => (any_name(), any_change(), proptest::bool::weighted(0.8))
+            .prop_map(|(name, change, is_settled)| Early::Apply(name, change, is_settled)),
+        1 => any_name().prop_map(Early::Delete),
+        3 => (any_secret(), 0_u8..2).prop_map(|(secret, version)| Early::SecretSeen(secret, version)),
+        1 => any_secret().prop_map(Early::SecretGone),
+        1 => (select(&NAMESPACES), listed).prop_map(|(namespace, listed)| Early::Ends(namespace, listed)),
+        2 => any_name().prop_map(Early::Look),
+    ]
+}
+
+proptest! {
+    /// Each resource is concerned before it is looked at, except that who is settled waits, until the version of its Secret is
+    /// known or the list of its namespace has ended. Nobody is held back for ever, and nobody for nothing.
+    #[test]
+    fn nobody_is_forgotten(events in proptest::collection::vec(any_early(), 1..40)) {
+        let mut index = Index::default();
+        for namespace in NAMESPACES {
+            index.await_secrets(Some(namespace));
+        }
+        let mut model = Model::default();
+        let mut awaited = BTreeSet::from(NAMESPACES);
+        // Who was concerned since it is there, by name and uid, and who was looked at.
+        let (mut concerned, mut looked_at) = (HashSet::new(), HashSet::new());
+        let ends = NAMESPACES.map(|namespace| Early::Ends(namespace, None));
+        for event in events.into_iter().chain(ends) {
+            let told = match &event {
+                Early::Apply(name, change, is_settled) => {
+                    model.change(name, change);
+                    let resource = Resource { is_settled: *is_settled, ..model.get(name).unwrap().clone() };
+                    model.put(name, resource.clone());
+                    apply(&mut index, name, &resource)
+                }
+                Early::Delete(name) => {
+                    model.remove(name);
+                    index.delete(name)
+                }
+                Early::SecretSeen(secret, version) => index.secret_seen(secret, "uid", &version.to_string()),
+                Early::SecretGone(secret) => index.secret_gone(secret),
+                Early::Ends(namespace, listed) => {
+                    awaited.remove(namespace);
+                    match listed {
+                        Some(listed) => index.secrets_listed(Some(namespace), &listed.iter().cloned().collect()),
+                        None => index.secrets_unlisted(Some(namespace)),
+                    }
+                }
+                Early::Look(name) => {
+                    let resource = model.get(name).map(|it| (name.clone(), it.uid));
+                    let is_first = resource.is_some_and(|resource| looked_at.insert(resource));
+                    let known = model.get(name).filter(|it| it.is_decodable && is_first)
+                        .and_then(|it| index.secrets.get(&secret(&name.namespace, it.secret)).cloned());
+                    prop_assert_eq!(index.first_look(name).cloned(), known);
+                    Concerned::new()
+                }
+            };
+            for name in told {
+                let uid = model.get(&name).map(|it| it.uid);
+                concerned.insert((name, uid.unwrap()));
+            }
+            for (name, resource) in &model.resources {
+                let key = (name.clone(), resource.uid);
+                let may_wait = resource.is_settled
+                    && resource.is_decodable
+                    && awaited.contains(&*name.namespace)
+                    && !index.secrets.contains_key(&secret(&name.namespace, resource.secret));
+                let was_told = concerned.contains(&key) || looked_at.contains(&key);
+                prop_assert!(was_told || may_wait, "{name:?} after {event:?}");
+            }
+        }
+    }
 }

@@ -130,7 +130,7 @@ fn secret_state(
         ..
     } = &observation.resource.spec;
     let problem = match &observation.secret {
-        SecretObservation::Usable(_) => {
+        SecretObservation::Usable(_) | SecretObservation::Unchanged => {
             return State::new(
                 True,
                 SecretReadyReason::Valid,

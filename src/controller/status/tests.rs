@@ -132,7 +132,7 @@ impl Life {
     fn intend(&mut self, observation: &Observation) {
         let value = match &observation.secret {
             SecretObservation::Usable(value) => Some(value),
-            SecretObservation::Unusable(_) => None,
+            SecretObservation::Unusable(_) | SecretObservation::Unchanged => None,
         };
         let value = value.unwrap();
         let times = Times {
