@@ -516,7 +516,7 @@ mod tests {
     #[case::no_series(vec![])]
     #[case::no_points(vec![vec![], vec![]])]
     #[case::no_place_on_a_logarithmic_axis(vec![vec![(0.0, 1.0), (-1.0, 1.0)]])]
-    #[case::no_numbers(vec![vec![(1.0, f64::NAN), (f64::INFINITY, 1.0), (f64::MAX, 1.0)]])]
+    #[case::no_numbers(vec![vec![(1.0, f64::NAN), (f64::INFINITY, 1.0), (1e300, -1e300)]])]
     fn nothing_to_draw_is_an_error(#[case] lines: Vec<Points>) {
         let error = svg(&plot((Logarithmic, Linear), &lines)).unwrap_err();
         assert_eq!(
@@ -597,6 +597,9 @@ mod tests {
     #[case(Linear, 0.1, 0.3, "0 0.05 0.1 0.15 0.2 0.25 0.3")]
     #[case(Linear, -5.0, 12.0, "-5 0 5 10 15")]
     #[case(Linear, -3.0, -1.0, "-3 -2.5 -2 -1.5 -1 -0.5 0")]
+    #[case(Linear, -0.3, 0.3, "-0.3 -0.2 -0.1 0 0.1 0.2 0.3")]
+    #[case(Linear, 0.0, 5e-6, "0 1e-6 2e-6 3e-6 4e-6 5e-6")]
+    #[case(Linear, -5e-6, 0.0, "-5e-6 -4e-6 -3e-6 -2e-6 -1e-6 0")]
     #[case(Logarithmic, 100.0, 10_000.0, "100 200 500 1k 2k 5k 10k")]
     #[case(Logarithmic, 0.41, 88.0, "0.2 0.5 1 2 5 10 20 50 100")]
     #[case(Logarithmic, 0.001, 40.0, "0.001 0.01 0.1 1 10 100")]
@@ -613,5 +616,19 @@ mod tests {
         let axis = Coordinate::over(scale, [low, high].into_iter()).unwrap();
         let ticks: Vec<String> = axis.ticks.iter().map(|tick| short(*tick)).collect();
         assert_eq!(ticks.join(" "), expected);
+    }
+
+    #[rstest]
+    #[case::each_multiple_of_two_powers_and_the_end(Logarithmic, 1.0, 100.0, 19)]
+    #[case::too_many(Logarithmic, 1e-6, 1e10, 0)]
+    #[case::none_needed(Linear, 0.0, 100.0, 0)]
+    fn fine_lines_are_drawn_where_there_is_room(
+        #[case] scale: Scale,
+        #[case] low: f64,
+        #[case] high: f64,
+        #[case] count: usize,
+    ) {
+        let axis = Coordinate::over(scale, [low, high].into_iter()).unwrap();
+        assert_eq!(axis.fine.len(), count);
     }
 }
