@@ -4,6 +4,8 @@
 //! unchanged: the operator's own status writes come back as events, and wake nobody.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
@@ -45,7 +47,7 @@ pub struct Facts {
     status: Option<u64>,
     /// Whether another process or a person has written that status.
     is_of_another: bool,
-    secret: Option<ObjectName>,
+    secret: Option<Arc<ObjectName>>,
     claim: Option<Claim>,
     first_look: FirstLook,
 }
@@ -64,7 +66,7 @@ enum FirstLook {
 /// A resource's claim to an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim {
-    target: Target,
+    target: Arc<Target>,
     created: Option<Timestamp>,
     /// When it last reset this very account.
     last_reset: Option<Timestamp>,
@@ -90,10 +92,10 @@ impl Facts {
                     Some(resource.spec.target()),
                     last_reset.map(|reset| reset.time.0),
                     last_reset.is_some_and(|reset| reset.fingerprint.is_none()),
-                    Some(ObjectName {
+                    Some(Arc::new(ObjectName {
                         namespace: metadata.namespace.clone().unwrap_or_default(),
                         name: resource.spec.password_secret_ref.name.clone(),
-                    }),
+                    })),
                 )
             }
             (None, Watched::Undecodable(resource)) => {
@@ -113,7 +115,7 @@ impl Facts {
             secret,
             // Whoever is on the way out must not keep the account from the next one.
             claim: target.filter(|_| !is_being_deleted).map(|target| Claim {
-                target,
+                target: Arc::new(target),
                 created,
                 last_reset,
             }),
@@ -148,14 +150,17 @@ impl Facts {
     }
 }
 
-/// The index over all watched namespaces.
+/// Names in their order. Nearly always one, for which a tree would take half a KiB.
+type Names = Vec<Arc<ObjectName>>;
+
+/// The index over all watched namespaces. Each name is in memory once, however often it is mentioned.
 #[derive(Debug, Default)]
 pub struct Index {
-    resources: HashMap<ObjectName, Facts>,
-    by_secret: HashMap<ObjectName, BTreeSet<ObjectName>>,
-    by_target: HashMap<Target, BTreeSet<ObjectName>>,
+    resources: HashMap<Arc<ObjectName>, Facts>,
+    by_secret: HashMap<Arc<ObjectName>, Names>,
+    by_target: HashMap<Arc<Target>, Names>,
     /// The version of each Secret that is read by someone, as last seen: (uid, resourceVersion).
-    secrets: HashMap<ObjectName, (String, String)>,
+    secrets: HashMap<Arc<ObjectName>, (String, String)>,
     /// The watches of resources (by namespace; `None`: over all) whose first list is not complete yet.
     awaited: HashSet<Option<String>>,
     /// The watches of Secrets whose first list is not complete yet, and has not failed.
@@ -224,7 +229,7 @@ impl Index {
         namespace: Option<&str>,
         listed: impl IntoIterator<Item = (ObjectName, Facts)>,
     ) -> Concerned {
-        let mut gone: HashSet<ObjectName> = self
+        let mut gone: HashSet<Arc<ObjectName>> = self
             .resources
             .keys()
             .filter(|name| namespace.is_none_or(|namespace| name.namespace == namespace))
@@ -241,7 +246,7 @@ impl Index {
         if self.awaited.remove(&namespace.map(str::to_owned)) && self.awaited.is_empty() {
             let facts = self.resources.iter();
             let relying = facts.filter(|(_, facts)| facts.relies_on_other_lists());
-            concerned.extend(relying.map(|(name, _)| name.clone()));
+            concerned.extend(relying.map(|(name, _)| ObjectName::clone(name)));
         }
         concerned.retain(|name| self.resources.contains_key(name));
         self.without_held_back(concerned)
@@ -254,22 +259,24 @@ impl Index {
         uid: &str,
         resource_version: &str,
     ) -> Concerned {
-        let Some(readers) = self.by_secret.get(secret) else {
+        let Some((secret, readers)) = self.by_secret.get_key_value(secret) else {
             return Concerned::new();
         };
         let version = (uid.to_owned(), resource_version.to_owned());
         if self.secrets.get(secret) == Some(&version) {
             return Concerned::new();
         }
-        let readers = readers.clone();
         self.secrets.insert(secret.clone(), version);
-        readers
+        concerned(readers)
     }
 
     /// A Secret is gone.
     pub fn secret_gone(&mut self, secret: &ObjectName) -> Concerned {
         self.secrets.remove(secret);
-        self.by_secret.get(secret).cloned().unwrap_or_default()
+        self.by_secret
+            .get(secret)
+            .map(concerned)
+            .unwrap_or_default()
     }
 
     /// Whether anybody reads this Secret.
@@ -285,11 +292,11 @@ impl Index {
         listed: &HashSet<ObjectName>,
     ) -> Concerned {
         let mut concerned = self.secrets_unlisted(namespace);
-        let missing: Vec<ObjectName> = self
+        let missing: Vec<Arc<ObjectName>> = self
             .by_secret
             .keys()
             .filter(|secret| namespace.is_none_or(|namespace| secret.namespace == namespace))
-            .filter(|secret| !listed.contains(*secret))
+            .filter(|secret| !listed.contains(&***secret))
             .cloned()
             .collect();
         concerned.extend(missing.iter().flat_map(|secret| self.secret_gone(secret)));
@@ -301,7 +308,7 @@ impl Index {
         let held_back = |index: &Self| -> Concerned {
             let resources = index.resources.iter();
             let held_back = resources.filter(|(name, facts)| index.is_held_back(name, facts));
-            held_back.map(|(name, _)| name.clone()).collect()
+            held_back.map(|(name, _)| ObjectName::clone(name)).collect()
         };
         let before = held_back(self);
         self.awaited_secrets.remove(&namespace.map(str::to_owned));
@@ -344,15 +351,16 @@ impl Index {
     pub fn owns(&self, name: &ObjectName, target: &Target) -> Option<bool> {
         let facts = self.resources.get(name)?;
         let claim = facts.claim.as_ref()?;
-        if claim.target != *target || (!self.awaited.is_empty() && facts.relies_on_other_lists()) {
+        if *claim.target != *target || (!self.awaited.is_empty() && facts.relies_on_other_lists()) {
             return None;
         }
         Some(self.owner(target) == Some(name))
     }
 
     fn owner(&self, target: &Target) -> Option<&ObjectName> {
-        self.by_target.get(target)?.iter().min_by_key(|name| {
-            let facts = &self.resources[*name];
+        let names = self.by_target.get(target)?;
+        let owner = names.iter().min_by_key(|name| {
+            let facts = &self.resources[&***name];
             let claim = facts.claim.as_ref();
             let last_reset = claim.and_then(|claim| claim.last_reset);
             (
@@ -364,10 +372,11 @@ impl Index {
                 claim.and_then(|claim| claim.created),
                 &facts.uid,
             )
-        })
+        });
+        owner.map(|owner| &**owner)
     }
 
-    fn owners(&self, targets: &BTreeSet<Target>) -> Vec<Option<String>> {
+    fn owners(&self, targets: &BTreeSet<Arc<Target>>) -> Vec<Option<String>> {
         targets
             .iter()
             .map(|target| {
@@ -380,7 +389,7 @@ impl Index {
     /// Everyone who names an account that has another owner now.
     fn concerned_by_owners(
         &self,
-        targets: &BTreeSet<Target>,
+        targets: &BTreeSet<Arc<Target>>,
         before: Vec<Option<String>>,
     ) -> Concerned {
         let after = self.owners(targets);
@@ -388,24 +397,21 @@ impl Index {
             .iter()
             .zip(before.into_iter().zip(after))
             .filter(|(_, (before, after))| before != after)
-            .flat_map(|(target, _)| self.by_target.get(target).into_iter().flatten().cloned())
+            .flat_map(|(target, _)| self.by_target.get(target).into_iter().flatten())
+            .map(|name| ObjectName::clone(name))
             .collect()
     }
 
-    fn link(&mut self, name: &ObjectName, facts: Facts) {
-        if let Some(secret) = &facts.secret {
-            self.by_secret
-                .entry(secret.clone())
-                .or_default()
-                .insert(name.clone());
+    fn link(&mut self, name: &ObjectName, mut facts: Facts) {
+        let known = self.resources.get_key_value(name);
+        let name = known.map_or_else(|| Arc::new(name.clone()), |(name, _)| name.clone());
+        if let Some(secret) = &mut facts.secret {
+            add_to(&mut self.by_secret, secret, &name);
         }
-        if let Some(claim) = &facts.claim {
-            self.by_target
-                .entry(claim.target.clone())
-                .or_default()
-                .insert(name.clone());
+        if let Some(claim) = &mut facts.claim {
+            add_to(&mut self.by_target, &mut claim.target, &name);
         }
-        self.resources.insert(name.clone(), facts);
+        self.resources.insert(name, facts);
     }
 
     fn unlink(&mut self, name: &ObjectName, facts: &Facts) {
@@ -427,7 +433,7 @@ impl Index {
     }
 }
 
-fn targets(facts: [Option<&Facts>; 2]) -> BTreeSet<Target> {
+fn targets(facts: [Option<&Facts>; 2]) -> BTreeSet<Arc<Target>> {
     facts
         .into_iter()
         .flatten()
@@ -435,16 +441,33 @@ fn targets(facts: [Option<&Facts>; 2]) -> BTreeSet<Target> {
         .collect()
 }
 
-/// Removes `name` from the set of `key`, and the set where that leaves it empty.
-fn remove_from<K: std::hash::Hash + Eq>(
-    sets: &mut HashMap<K, BTreeSet<ObjectName>>,
-    key: &K,
-    name: &ObjectName,
+fn concerned(names: &Names) -> Concerned {
+    names.iter().map(|name| ObjectName::clone(name)).collect()
+}
+
+/// Adds `name` to those of `key`, which becomes the one that is known already, if it is.
+fn add_to<K: Hash + Eq>(
+    names_of: &mut HashMap<Arc<K>, Names>,
+    key: &mut Arc<K>,
+    name: &Arc<ObjectName>,
 ) {
-    if let Some(set) = sets.get_mut(key) {
-        set.remove(name);
-        if set.is_empty() {
-            sets.remove(key);
+    if let Some((known, _)) = names_of.get_key_value(key) {
+        *key = known.clone();
+    }
+    let names = names_of.entry(key.clone()).or_default();
+    if let Err(place) = names.binary_search(name) {
+        names.insert(place, name.clone());
+        // A vector would make room for four.
+        names.shrink_to_fit();
+    }
+}
+
+/// Removes `name` from those of `key`, and the key where nobody is left.
+fn remove_from<K: Hash + Eq>(names_of: &mut HashMap<Arc<K>, Names>, key: &K, name: &ObjectName) {
+    if let Some(names) = names_of.get_mut(key) {
+        names.retain(|known| **known != *name);
+        if names.is_empty() {
+            names_of.remove(key);
         }
     }
 }

@@ -479,11 +479,16 @@ impl Pair {
         let seen: HashMap<_, _> = model
             .seen
             .iter()
-            .map(|(secret, version)| (secret.clone(), ("uid".to_owned(), version.to_string())))
+            .map(|(secret, version)| {
+                (
+                    secret.clone().into(),
+                    ("uid".to_owned(), version.to_string()),
+                )
+            })
             .collect();
         assert_eq!(index.secrets, seen);
         let links = |sets: usize| (sets, sets);
-        let targets: usize = index.by_target.values().map(BTreeSet::len).sum();
+        let targets: usize = index.by_target.values().map(Vec::len).sum();
         let claims = model.names(|_, resource| resource.claims().is_some());
         assert_eq!((targets, claims.len()), links(claims.len()));
         assert!(index.by_target.values().all(|names| !names.is_empty()));
