@@ -41,7 +41,7 @@ use kube::{Client, ResourceExt as _};
 use moka::sync::Cache;
 use rand::RngExt as _;
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -110,7 +110,7 @@ pub struct Context {
     unrecorded: Unrecorded,
     changes: Changes,
     outages: Outages,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     writes: Semaphore,
     /// Cancelled when the term ends: passes that have sent nothing give up.
     stop: CancellationToken,
@@ -159,7 +159,7 @@ impl Context {
             unrecorded: Unrecorded::default(),
             changes: Changes::default(),
             outages: Outages::default(),
-            reads: Semaphore::new(CONCURRENT_READS),
+            reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
             writes: Semaphore::new(CONCURRENT_WRITES),
             stop,
             passes: process.passes.clone(),
@@ -194,9 +194,12 @@ pub async fn run(context: Arc<Context>, reader: Store<Watched>, wakes: Wakes) {
 async fn whole_pass(watched: Arc<Watched>, context: Arc<Context>) -> Result<Action, PassError> {
     let uid = watched.uid();
     let passes = context.passes.clone();
+    // Before there is a pass: it is a hundred times as large as what waits here, and a start wakes all at once. The semaphore is
+    // never closed.
+    let read = context.reads.clone().acquire_owned().await.ok();
     let pass = {
         let context = context.clone();
-        passes.spawn(async move { reconcile(&context, &watched).await })
+        passes.spawn(async move { reconcile(&context, &watched, read).await })
     };
     let action = pass.await.map_err(|_| PassError::Ended)??;
     if let Some(uid) = &uid {
@@ -205,14 +208,20 @@ async fn whole_pass(watched: Arc<Watched>, context: Arc<Context>) -> Result<Acti
     Ok(action)
 }
 
-/// One pass over one resource.
-async fn reconcile(context: &Context, watched: &Watched) -> Result<Action, PassError> {
+/// One pass over one resource, with leave for its first look.
+async fn reconcile(
+    context: &Context,
+    watched: &Watched,
+    first_look: Option<OwnedSemaphorePermit>,
+) -> Result<Action, PassError> {
     // A change wakes what has to wait for one, and the resync what a lost event would leave behind.
     let look_again = Action::requeue(schedule::resync(rand::rng().random()));
     let Some(resource) = workable(watched) else {
         return Ok(look_again);
     };
-    let Some(observation) = observe(context, resource).await? else {
+    let observed = observe(context, resource).await;
+    drop(first_look);
+    let Some(observation) = observed? else {
         return Ok(look_again);
     };
     let decision = decide(&observation, Timestamp::now());

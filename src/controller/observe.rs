@@ -47,11 +47,7 @@ pub async fn observe(
     if let Some(unchanged) = unchanged(context, &stored) {
         return Ok(Some(unchanged));
     }
-    let observed = async {
-        let _read = context.reads.acquire().await;
-        look(context, stored).await
-    };
-    within_the_term(context, observed).await
+    within_the_term(context, look(context, stored)).await
 }
 
 /// What is observed of a resource at its first look, where nothing has to be read for it: by its own status it is in sync with
