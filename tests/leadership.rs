@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rds_password_operator::api::{DatabaseAccountPassword, Trigger};
-use rds_simulator::{Account, Action, Call, Fault};
+use rds_simulator::{Account, Action, Call, Fault, Instance};
 use serde_json::json;
 use testbed::Testbed;
-use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
+use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, wait_until};
 use testbed::proxy::{ApiProxy, Matcher, Verb};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
@@ -46,6 +46,13 @@ async fn stop_within_a_reset(bed: &Testbed, leader: &testbed::Operator) -> Resul
     leader.pause()?;
     pause.release();
     Ok(reset)
+}
+
+/// Whether the status says that a value is about to be sent.
+fn is_intended(resource: &DatabaseAccountPassword) -> bool {
+    let status = resource.status.as_ref();
+    let attempt = status.and_then(|status| status.last_attempt.as_ref());
+    attempt.is_some_and(|attempt| attempt.outcome_unknown)
 }
 
 fn tells_of(resource: &DatabaseAccountPassword, reset: &Call) -> bool {
@@ -85,13 +92,11 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     let (bed, proxy, old) = in_sync_behind_a_proxy().await?;
 
     bed.settle().await?;
-    // The pass writes down what it is about to send, and then reads the Lease; that answer comes to a process that stands still.
-    let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
-    let writes = proxy.hold(writes);
-    bed.rotate("orders-db", "Second#Password2").await?;
-    writes.wait_for_held(1, PATIENCE).await?;
+    // The pass writes down what it is about to send, and reads the Lease; that answer comes to a process that stands still.
     let looks = proxy.hold(Matcher::resource("leases").verb(Verb::Get));
-    writes.release();
+    bed.rotate("orders-db", "Second#Password2").await?;
+    bed.wait_for("orders-app", "about to be reset", is_intended)
+        .await?;
     // The next renewal looks at the Lease as well, and no other before that one has its answer.
     looks.wait_for_held(2, PATIENCE).await?;
     old.pause()?;
@@ -117,6 +122,48 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
             .count(),
         3
     );
+    Ok(())
+}
+
+/// The Lease is read while what is about to be sent is written down. Where that has to be written once more, a pass looks at its
+/// resource first, which may take long; those that share its look at the Lease do not wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_the_lease_that_nobody_goes_on_with_holds_up_nobody() -> Result<()> {
+    let (bed, proxy, _operator) = in_sync_behind_a_proxy().await?;
+    bed.rds
+        .add_instance(Instance::new("rm-2").account(Account::new(ACCOUNT, INITIAL_PASSWORD)));
+    bed.create_secret("reports-db", "First#Password1").await?;
+    let mut other = bed.resource("reports", "reports-db");
+    "rm-2".clone_into(&mut other.spec.instance_id);
+    bed.create(&other).await?;
+    bed.wait_until_ready("reports").await?;
+
+    let of_the_kind = Matcher::resource("databaseaccountpasswords");
+    let reads = proxy.hold(of_the_kind.verb(Verb::Get).name("orders-app"));
+    let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    let writes = proxy.hold(writes.name("orders-app"));
+    let looks = proxy.hold(Matcher::resource("leases").verb(Verb::Get));
+    bed.rotate("orders-db", "Second#Password2").await?;
+    writes.wait_for_held(1, PATIENCE).await?;
+    bed.patch(
+        "orders-app",
+        json!({ "metadata": { "labels": { "team": "a" } } }),
+    )
+    .await?;
+    bed.rotate("reports-db", "Second#Password2").await?;
+    bed.wait_for("reports", "about to be reset", is_intended)
+        .await?;
+    writes.release();
+    reads.wait_for_held(1, PATIENCE).await?;
+    looks.release();
+    wait_until("the other is rotated", async || {
+        Ok(bed.rds.login("rm-2", ACCOUNT, "Second#Password2"))
+    })
+    .await?;
+    assert_eq!(passwords(&bed), ["First#Password1"]);
+    assert_eq!(reads.held(), 1);
+    reads.release();
+    bed.wait_for_password("Second#Password2").await?;
     Ok(())
 }
 

@@ -496,6 +496,34 @@ impl Testbed {
             .collect()
     }
 
+    /// What the operator has asked of the API server since then and how often, from the audit log: such as
+    /// `update databaseaccountpasswords/status orders-app`. That for [`settle`](Self::settle) is left out.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn operators_requests(&self, since: Timestamp) -> Result<BTreeMap<String, usize>> {
+        let operator = format!("system:serviceaccount:{OPERATOR}:{OPERATOR}");
+        let mut requests = BTreeMap::new();
+        for line in std::fs::read_to_string(self.control_plane.audit_log())?.lines() {
+            let event: Value = serde_json::from_str(line)?;
+            let text = |pointer: &str| {
+                let value = event.pointer(pointer).and_then(Value::as_str);
+                value.unwrap_or_default()
+            };
+            let time: Timestamp = text("/requestReceivedTimestamp").parse()?;
+            let name = text("/objectRef/name");
+            if text("/user/username") != operator || time < since || name.starts_with("rm-settle") {
+                continue;
+            }
+            let resource = text("/objectRef/resource");
+            let subresource = text("/objectRef/subresource");
+            let slash = if subresource.is_empty() { "" } else { "/" };
+            let request = format!("{} {resource}{slash}{subresource} {name}", text("/verb"));
+            *requests.entry(request).or_default() += 1;
+        }
+        Ok(requests)
+    }
+
     /// The operator's Events about objects in the tests' namespace.
     ///
     /// # Errors
