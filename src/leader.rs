@@ -199,7 +199,7 @@ pub enum NotStanding {
 
 /// The right to send a reset, in one term. Made by [`Candidate::leadership`].
 pub enum Leadership {
-    /// By a Lease, which is looked at before each reset.
+    /// By a Lease: each reset needs a look at it, no older than [`FRESH_FOR`].
     ByLease {
         /// Whose the Lease should be.
         candidate: Box<Candidate>,
@@ -460,10 +460,10 @@ mod tests {
         assert!((&mut gives_up).now_or_never().is_none());
         let mut next = Box::pin(leadership.prove());
         assert!((&mut next).now_or_never().is_none());
-        let given_up = Instant::now();
+        let then = Instant::now();
         drop(gives_up);
         server.answers.add_permits(1);
-        assert!(next.await.unwrap().began >= given_up);
+        assert!(next.await.unwrap().began >= then);
     }
 
     #[tokio::test]

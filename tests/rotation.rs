@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use k8s_openapi::jiff::Timestamp;
 use rds_password_operator::controller::observe::REUSED_FOR;
-use rds_simulator::{Account, Action, Instance};
+use rds_simulator::{Account, Action, Instance, Password};
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, wait_until};
-use testbed::operator::{OperatorBuilder, PATIENCE};
+use testbed::operator::PATIENCE;
 use testbed::proxy::{Exchange, Matcher, Verb};
 use testbed::{Testbed, condition};
 
@@ -90,21 +90,13 @@ async fn first_reset_and_rotation() -> Result<()> {
     Ok(())
 }
 
-/// With a lease that is not renewed while the test runs, so that each look at it is one for a reset.
-fn without_renewals(operator: OperatorBuilder) -> OperatorBuilder {
-    operator
-        .flag("lease-duration", "600s")
-        .flag("lease-renew-deadline", "500s")
-        .flag("lease-retry-period", "400s")
-}
-
 /// What an ordinary rotation asks of the API server: this, and no more. Where this machine was busy for so long that the first
 /// look was too old, another rotation is tried.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_costs_four_requests_and_an_event() -> Result<()> {
     const TRIES: usize = 20;
     let bed = Testbed::start(OPERATOR).await?;
-    let operator = without_renewals(bed.operator().await?).start().await?;
+    let operator = bed.operator().await?.long_lease().start().await?;
     operator.wait_until_leading().await?;
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
@@ -169,7 +161,7 @@ async fn many_rotations_share_their_looks_at_the_lease() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?;
-    let operator = without_renewals(operator).start().await?;
+    let operator = operator.long_lease().start().await?;
     operator.wait_until_leading().await?;
     let names: Vec<String> = (0..MANY).map(|number| format!("rm-{number}")).collect();
     for name in &names {
@@ -229,7 +221,7 @@ async fn a_value_that_changed_during_the_wait_is_not_sent() -> Result<()> {
     bed.wait_for_password("Second#Password2").await?;
     bed.settle().await?;
     let history = bed.rds.password_history(INSTANCE, ACCOUNT);
-    let history: Vec<&str> = history.iter().map(|password| password.expose()).collect();
+    let history: Vec<&str> = history.iter().map(Password::expose).collect();
     assert_eq!(history, ["Second#Password2"]);
     Ok(())
 }
