@@ -21,7 +21,7 @@ pub const FRESH_FOR: Duration = Duration::from_secs(2);
 /// For how long, from when it began, a look at the Lease serves whoever asks: one GET for all resets that go out together. A
 /// twentieth of [`FRESH_FOR`], so a look that somebody else began leaves as good as all of that time to what comes before the
 /// reset is sent; and many times what a GET takes, so that a burst of resets makes ten a second.
-const SHARED_FOR: Duration = Duration::from_millis(100);
+pub const SHARED_FOR: Duration = Duration::from_millis(100);
 
 /// Timings of the election. The lease must outlast the renew deadline, and that the retry period.
 #[derive(Debug, Clone, Copy)]

@@ -12,7 +12,9 @@ use rds_password_operator::leader::FRESH_FOR;
 use rds_simulator::{Account, Action, Call, Fault, Instance};
 use serde_json::json;
 use testbed::Testbed;
-use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, wait_until};
+use testbed::bed::{
+    ACCOUNT, INITIAL_PASSWORD, INSTANCE, until_the_lease_is_looked_at_anew, wait_until,
+};
 use testbed::operator::OperatorBuilder;
 use testbed::proxy::{ApiProxy, Matcher, Verb};
 
@@ -117,6 +119,7 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     let (bed, proxy, old) = in_sync_behind_a_proxy().await?;
 
     bed.settle().await?;
+    until_the_lease_is_looked_at_anew().await;
     // The pass writes down what it is about to send, and reads the Lease; that answer comes to a process that stands still.
     let looks = proxy.hold(Matcher::resource("leases").verb(Verb::Get));
     bed.rotate("orders-db", "Second#Password2").await?;
@@ -156,6 +159,8 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
 async fn a_look_at_the_lease_that_nobody_goes_on_with_holds_up_nobody() -> Result<()> {
     let (bed, proxy, _operator) = in_sync_behind_a_proxy().await?;
     another_in_sync(&bed).await?;
+    until_the_lease_is_looked_at_anew().await;
+
     let of_the_kind = Matcher::resource("databaseaccountpasswords");
     let reads = proxy.hold(of_the_kind.verb(Verb::Get).name("orders-app"));
     let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
@@ -188,6 +193,7 @@ async fn a_look_at_the_lease_that_nobody_goes_on_with_holds_up_nobody() -> Resul
 async fn a_shared_look_at_the_lease_grows_old_for_all() -> Result<()> {
     let (bed, proxy, _operator) = in_sync_with(OperatorBuilder::long_lease).await?;
     another_in_sync(&bed).await?;
+    until_the_lease_is_looked_at_anew().await;
     let matcher = Matcher::resource("leases").verb(Verb::Get);
     let looks = || {
         let exchanges = proxy.exchanges();

@@ -11,7 +11,9 @@ use futures::future::try_join_all;
 use k8s_openapi::jiff::Timestamp;
 use rds_password_operator::controller::observe::REUSED_FOR;
 use rds_simulator::{Account, Action, Instance, Password};
-use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, wait_until};
+use testbed::bed::{
+    ACCOUNT, INITIAL_PASSWORD, INSTANCE, until_the_lease_is_looked_at_anew, wait_until,
+};
 use testbed::operator::PATIENCE;
 use testbed::proxy::{Exchange, Matcher, Verb};
 use testbed::{Testbed, condition};
@@ -110,6 +112,7 @@ async fn a_rotation_costs_four_requests_and_an_event() -> Result<()> {
     let mut cost = BTreeMap::new();
     for number in 0..TRIES {
         bed.settle().await?;
+        until_the_lease_is_looked_at_anew().await;
         let since = Timestamp::now();
         bed.rotate("orders-db", &format!("Rotated#Password{number}"))
             .await?;
@@ -176,6 +179,7 @@ async fn many_rotations_share_their_looks_at_the_lease() -> Result<()> {
         bed.wait_until_ready(name).await?;
     }
 
+    until_the_lease_is_looked_at_anew().await;
     let count = |exchanges: &[Exchange], matcher: &Matcher| {
         let requests = exchanges.iter().map(|exchange| &exchange.request);
         requests.filter(|request| matcher.matches(request)).count()

@@ -18,6 +18,7 @@ use rds_password_operator::api::{
     CredentialsReference, DatabaseAccountPassword, DatabaseAccountPasswordSpec, PasswordSecretRef,
     REQUESTED_AT_ANNOTATION,
 };
+use rds_password_operator::leader::SHARED_FOR;
 use rds_simulator::{AccessKey, Account, Action, Call, Instance, RdsSimulator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -587,6 +588,11 @@ impl Testbed {
         ensure!(ready.status.is_some(), "a ready resource has a status");
         Ok(())
     }
+}
+
+/// Waits until the Lease is looked at anew for the next reset: what was seen of it for the last one serves no longer.
+pub async fn until_the_lease_is_looked_at_anew() {
+    sleep(SHARED_FOR).await;
 }
 
 /// The reason of a condition of a resource.
