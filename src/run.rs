@@ -144,7 +144,7 @@ async fn terms(term: &Term<'_>, candidate: Option<Candidate>) {
         return term.work(Leadership::Alone).await;
     };
     while !term.shutdown.is_asked() {
-        let work = term.work(Leadership::ByLease(Box::new(candidate.clone())));
+        let work = term.work(candidate.leadership());
         tokio::select! {
             // A term that has begun ends in its own way.
             worked = candidate.lead(work) => match worked {

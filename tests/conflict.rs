@@ -18,11 +18,11 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use kube::core::ApiResource;
 use kube::{CustomResourceExt as _, Resource as _, ResourceExt as _};
 use rds_password_operator::api::{DatabaseAccountPassword, Trigger};
-use rds_simulator::{Account, Instance, Password};
+use rds_simulator::{Account, Action, Instance, Password, Target};
 use serde_json::json;
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, NAMESPACE};
 use testbed::operator::PATIENCE;
-use testbed::proxy::{Matcher, Verb};
+use testbed::proxy::{Exchange, Matcher, Verb};
 use testbed::{Operator, Testbed, condition, reason};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
@@ -137,6 +137,40 @@ async fn an_older_resource_that_is_edited_onto_a_kept_account_does_not_get_it() 
     assert!(bed.rds.login(INSTANCE, ACCOUNT, "Older#Password1"));
     assert_eq!(last_trigger(&older), Some(Trigger::SpecChanged));
     assert_eq!(resets(&bed), 3);
+    Ok(())
+}
+
+/// The account becomes another one's while a reset waits, for so short a time that its look at the Secret is still good.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_becomes_another_ones_during_the_wait_is_not_reset() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let proxy = bed.proxy().await?;
+    let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
+    operator.wait_until_leading().await?;
+    older(&bed).await?;
+
+    let look = Target::from(Action::DescribeDBInstanceAttribute).instance(INSTANCE);
+    let look = bed.rds.pause(look);
+    bed.create_secret("others-db", OTHERS_PASSWORD).await?;
+    bed.create(&bed.resource("other", "others-db")).await?;
+    look.wait_for_held(1, PATIENCE).await?;
+    let before = proxy.exchanges().len();
+    onto_the_kept_account(&bed).await?;
+    // Once its new owner is looked at, the operator knows of it.
+    let reads = Matcher::resource("secrets").verb(Verb::Get);
+    let reads = reads.name("olders-db");
+    let is_known = |exchanges: &[Exchange]| {
+        let since = exchanges.iter().skip(before);
+        since.into_iter().any(|it| reads.matches(&it.request))
+    };
+    proxy.wait_for(PATIENCE, is_known).await?;
+    look.release();
+
+    bed.wait_until_ready("older").await?;
+    bed.wait_for_reason("other", "Conflict").await?;
+    let history = bed.rds.password_history(INSTANCE, ACCOUNT);
+    let history: Vec<&str> = history.iter().map(Password::expose).collect();
+    assert_eq!(history, ["Older#Password1"]);
     Ok(())
 }
 
@@ -362,6 +396,15 @@ async fn takes_over_once(bed: &Testbed, trigger: Trigger) -> Result<()> {
 
 /// Two in sync: `older` keeps another account, `keeper` the one that the tests are about. The keeper is younger by the clock.
 async fn older_and_keeper(bed: &Testbed) -> Result<()> {
+    older(bed).await?;
+    bed.create_secret("keepers-db", "Keeper#Password1").await?;
+    bed.create(&bed.resource("keeper", "keepers-db")).await?;
+    bed.wait_until_ready("keeper").await?;
+    Ok(())
+}
+
+/// One that has reset an account of another instance, and is older than whatever is created then.
+async fn older(bed: &Testbed) -> Result<()> {
     let account = Account::new(ACCOUNT, INITIAL_PASSWORD);
     bed.rds
         .add_instance(Instance::new("rm-old").account(account));
@@ -370,11 +413,7 @@ async fn older_and_keeper(bed: &Testbed) -> Result<()> {
     "rm-old".clone_into(&mut older.spec.instance_id);
     let older = bed.create(&older).await?;
     bed.wait_until_ready("older").await?;
-    after_the_second_of(&older.metadata).await?;
-    bed.create_secret("keepers-db", "Keeper#Password1").await?;
-    bed.create(&bed.resource("keeper", "keepers-db")).await?;
-    bed.wait_until_ready("keeper").await?;
-    Ok(())
+    after_the_second_of(&older.metadata).await
 }
 
 async fn onto_the_kept_account(bed: &Testbed) -> Result<()> {

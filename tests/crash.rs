@@ -11,7 +11,7 @@ use rds_password_operator::api::DatabaseAccountPassword;
 use rds_password_operator::leader::FRESH_FOR;
 use rds_simulator::{Account, Action, Instance};
 use serde_json::json;
-use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
+use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE, until_the_lease_is_looked_at_anew};
 use testbed::proxy::{ApiProxy, Exchange, Matcher, Verb};
 use testbed::{Operator, Testbed, reason};
 
@@ -190,7 +190,8 @@ async fn killed_between_the_intent_and_the_reset() -> Result<()> {
         let bed = Testbed::start(OPERATOR).await?;
         let (proxy, operator) = behind_proxy(&bed).await?;
         let before = create_in_sync(&bed).await?;
-        // The look at the Lease comes between the two.
+        until_the_lease_is_looked_at_anew().await;
+        // The reset waits for the look at the Lease, and the intent does not.
         let looks = proxy.hold(looks_at_the_lease());
         bed.rotate("orders-db", "Second#Password2").await?;
         let intended = wait_for_intent(&bed).await?;
@@ -253,6 +254,7 @@ async fn an_intent_that_was_not_carried_out_is_taken_back() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let (proxy, operator) = behind_proxy(&bed).await?;
     let before = create_in_sync(&bed).await?;
+    until_the_lease_is_looked_at_anew().await;
     proxy.refuse(looks_at_the_lease(), usize::MAX, 500);
     bed.rotate("orders-db", "Second#Password2").await?;
     operator.wait_for_log("no reset is sent: the lease").await?;

@@ -4,14 +4,18 @@
     reason = "an integration test is a test module as a whole"
 )]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rds_password_operator::api::{DatabaseAccountPassword, Trigger};
-use rds_simulator::{Account, Action, Call, Fault};
+use rds_password_operator::leader::FRESH_FOR;
+use rds_simulator::{Account, Action, Call, Fault, Instance};
 use serde_json::json;
 use testbed::Testbed;
-use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
+use testbed::bed::{
+    ACCOUNT, INITIAL_PASSWORD, INSTANCE, until_the_lease_is_looked_at_anew, wait_until,
+};
+use testbed::operator::OperatorBuilder;
 use testbed::proxy::{ApiProxy, Matcher, Verb};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
@@ -19,14 +23,37 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster with a resource in sync, whose operator reaches the API server through a proxy.
 async fn in_sync_behind_a_proxy() -> Result<(Testbed, ApiProxy, testbed::Operator)> {
+    in_sync_with(OperatorBuilder::short_lease).await
+}
+
+async fn in_sync_with(
+    lease: impl FnOnce(OperatorBuilder) -> OperatorBuilder,
+) -> Result<(Testbed, ApiProxy, testbed::Operator)> {
     let bed = Testbed::start(OPERATOR).await?;
     let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?;
-    let operator = operator.short_lease().start().await?;
+    let operator = lease(operator).start().await?;
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
     bed.wait_until_ready("orders-app").await?;
     Ok((bed, proxy, operator))
+}
+
+/// Another resource, for an account of an instance of its own.
+async fn another_in_sync(bed: &Testbed) -> Result<()> {
+    let account = Account::new(ACCOUNT, INITIAL_PASSWORD);
+    bed.rds.add_instance(Instance::new("rm-2").account(account));
+    bed.create_secret("reports-db", "First#Password1").await?;
+    let mut other = bed.resource("reports", "reports-db");
+    "rm-2".clone_into(&mut other.spec.instance_id);
+    bed.create(&other).await?;
+    bed.wait_until_ready("reports").await?;
+    Ok(())
+}
+
+async fn wait_until_the_other_has(bed: &Testbed, password: &str) -> Result<()> {
+    let has_it = async || Ok(bed.rds.login("rm-2", ACCOUNT, password));
+    wait_until("the other is rotated", has_it).await
 }
 
 fn passwords(bed: &Testbed) -> Vec<String> {
@@ -46,6 +73,13 @@ async fn stop_within_a_reset(bed: &Testbed, leader: &testbed::Operator) -> Resul
     leader.pause()?;
     pause.release();
     Ok(reset)
+}
+
+/// Whether the status says that a value is about to be sent.
+fn is_intended(resource: &DatabaseAccountPassword) -> bool {
+    let status = resource.status.as_ref();
+    let attempt = status.and_then(|status| status.last_attempt.as_ref());
+    attempt.is_some_and(|attempt| attempt.outcome_unknown)
 }
 
 fn tells_of(resource: &DatabaseAccountPassword, reset: &Call) -> bool {
@@ -85,13 +119,12 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     let (bed, proxy, old) = in_sync_behind_a_proxy().await?;
 
     bed.settle().await?;
-    // The pass writes down what it is about to send, and then reads the Lease; that answer comes to a process that stands still.
-    let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
-    let writes = proxy.hold(writes);
-    bed.rotate("orders-db", "Second#Password2").await?;
-    writes.wait_for_held(1, PATIENCE).await?;
+    until_the_lease_is_looked_at_anew().await;
+    // The pass writes down what it is about to send, and reads the Lease; that answer comes to a process that stands still.
     let looks = proxy.hold(Matcher::resource("leases").verb(Verb::Get));
-    writes.release();
+    bed.rotate("orders-db", "Second#Password2").await?;
+    bed.wait_for("orders-app", "about to be reset", is_intended)
+        .await?;
     // The next renewal looks at the Lease as well, and no other before that one has its answer.
     looks.wait_for_held(2, PATIENCE).await?;
     old.pause()?;
@@ -117,6 +150,74 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
             .count(),
         3
     );
+    Ok(())
+}
+
+/// The Lease is read while what is about to be sent is written down. Where that has to be written once more, a pass looks at its
+/// resource first, which may take long; those that share its look at the Lease do not wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_the_lease_that_nobody_goes_on_with_holds_up_nobody() -> Result<()> {
+    let (bed, proxy, _operator) = in_sync_behind_a_proxy().await?;
+    another_in_sync(&bed).await?;
+    until_the_lease_is_looked_at_anew().await;
+
+    let of_the_kind = Matcher::resource("databaseaccountpasswords");
+    let reads = proxy.hold(of_the_kind.verb(Verb::Get).name("orders-app"));
+    let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    let writes = proxy.hold(writes.name("orders-app"));
+    let looks = proxy.hold(Matcher::resource("leases").verb(Verb::Get));
+    bed.rotate("orders-db", "Second#Password2").await?;
+    writes.wait_for_held(1, PATIENCE).await?;
+    bed.patch(
+        "orders-app",
+        json!({ "metadata": { "labels": { "team": "a" } } }),
+    )
+    .await?;
+    bed.rotate("reports-db", "Second#Password2").await?;
+    bed.wait_for("reports", "about to be reset", is_intended)
+        .await?;
+    writes.release();
+    reads.wait_for_held(1, PATIENCE).await?;
+    looks.release();
+    wait_until_the_other_has(&bed, "Second#Password2").await?;
+    assert_eq!(passwords(&bed), ["First#Password1"]);
+    assert_eq!(reads.held(), 1);
+    reads.release();
+    bed.wait_for_password("Second#Password2").await?;
+    Ok(())
+}
+
+/// The answer to a look at the Lease is slow, and one that came late to it has a Secret in its hand that is fresher than that
+/// look. What was seen of the Lease is too old to send on all the same, so it is looked at once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_look_at_the_lease_grows_old_for_all() -> Result<()> {
+    let (bed, proxy, _operator) = in_sync_with(OperatorBuilder::long_lease).await?;
+    another_in_sync(&bed).await?;
+    until_the_lease_is_looked_at_anew().await;
+    let matcher = Matcher::resource("leases").verb(Verb::Get);
+    let looks = || {
+        let exchanges = proxy.exchanges();
+        let looks = exchanges.iter().filter(|it| matcher.matches(&it.request));
+        looks.count()
+    };
+    let before = looks();
+
+    let hold = proxy.hold(matcher.clone());
+    bed.rotate("orders-db", "Second#Password2").await?;
+    hold.wait_for_held(1, PATIENCE).await?;
+    let began = Instant::now();
+    // It is the passing of time that is tried here.
+    tokio::time::sleep(FRESH_FOR / 2).await;
+    let writes = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    let writes = proxy.hold(writes.name("reports"));
+    bed.rotate("reports-db", "Second#Password2").await?;
+    writes.wait_for_held(1, PATIENCE).await?;
+    hold.release();
+    bed.wait_for_password("Second#Password2").await?;
+    tokio::time::sleep(FRESH_FOR.saturating_sub(began.elapsed())).await;
+    writes.release();
+    wait_until_the_other_has(&bed, "Second#Password2").await?;
+    assert!(looks() - before >= 2, "it was sent on an old look");
     Ok(())
 }
 

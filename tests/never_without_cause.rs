@@ -113,8 +113,9 @@ async fn a_status_that_was_written_wakes_nobody() -> Result<()> {
     let calls = calls(&bed);
     bed.settle().await?;
     assert_eq!(self::calls(&bed), calls);
-    // One to decide on, and one right before the reset. The status that followed has led to none.
-    assert_eq!(self::reads(&proxy, "orders-db"), reads + 2);
+    // One to decide on, and where this machine was busy, one right before the reset. The status that followed has led to none.
+    let reads_then = self::reads(&proxy, "orders-db");
+    ensure!((1..=2).contains(&(reads_then - reads)), "{reads_then}");
 
     // Somebody else's writing is looked at once, since it may be untrue, and is no cause either.
     let patch = Patch::Merge(json!({ "status": { "history": null } }));
@@ -126,7 +127,7 @@ async fn a_status_that_was_written_wakes_nobody() -> Result<()> {
     bed.settle().await?;
     unchanged(&bed, &before).await?;
     assert_eq!(self::calls(&bed), calls);
-    assert_eq!(self::reads(&proxy, "orders-db"), reads + 3);
+    assert_eq!(self::reads(&proxy, "orders-db"), reads_then + 1);
     Ok(())
 }
 

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures::future::{Either, ready, select};
 use k8s_openapi::jiff::Timestamp;
 use rand::RngExt as _;
 use thiserror::Error;
@@ -13,13 +14,13 @@ use super::Context;
 use super::cloud::{InstanceError, ResetError, Route, RouteError};
 use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide};
 use super::intent;
-use super::observe::{ObserveError, observe_again, observe_fresh};
+use super::observe::{ObserveError, is_still_good, observe_again, observe_fresh};
 use super::outcome::{Accepted, Account, Failure, Outcome};
 use super::report::{self, ReportError};
 use super::status;
-use crate::api::{DatabaseAccountPassword, ReadyReason, Target, Trigger};
+use crate::api::{DatabaseAccountPassword, ReadyReason, Trigger};
 use crate::credentials::CredentialsError;
-use crate::leader::{FRESH_FOR, NotLeader};
+use crate::leader::{FRESH_FOR, NotLeader, Proof};
 use crate::rds::classification::{Class, Reason};
 use crate::rds::limit::{InstanceTurn, Permit};
 use crate::rds::response::{DbInstance, InstanceStatus};
@@ -112,7 +113,7 @@ async fn reset(
     observation: Observation,
     trigger: Trigger,
 ) -> Result<Acted, ActError> {
-    let rejected = match attempt(context, observation, trigger).await? {
+    let rejected = match attempt(context, observation, trigger, Found::JustNow).await? {
         Attempt::Done(acted) => return Ok(acted),
         Attempt::Rejected(acted) => acted,
     };
@@ -124,9 +125,18 @@ async fn reset(
     ))
     .await;
     // The time that it took is in none of the looks that a reset needs, so all of them are repeated.
-    match attempt(context, rejected.observation, trigger).await? {
+    match attempt(context, rejected.observation, trigger, Found::Before).await? {
         Attempt::Done(acted) | Attempt::Rejected(acted) => Ok(acted),
     }
+}
+
+/// When the observation was made that a try begins with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// For this try. If it has to wait for nothing, it needs no other.
+    JustNow,
+    /// For an earlier try.
+    Before,
 }
 
 /// How one try to reset ended.
@@ -137,84 +147,120 @@ enum Attempt {
     Rejected(Acted),
 }
 
+impl Attempt {
+    /// Nothing was written on the way.
+    fn done(observation: Observation, outcome: Outcome) -> Self {
+        Self::Done(Acted::without_a_write(observation, outcome))
+    }
+}
+
 async fn attempt(
     context: &Context,
     observation: Observation,
     trigger: Trigger,
+    found: Found,
 ) -> Result<Attempt, ActError> {
-    let done = |observation, outcome| {
-        let acted = Acted::without_a_write(observation, outcome);
-        Ok(Attempt::Done(acted))
-    };
     if let Some(accepted) = context.unrecorded.find(&observation) {
-        return done(observation, Outcome::Accepted(accepted));
+        return Ok(Attempt::done(observation, Outcome::Accepted(accepted)));
     }
-    let target = observation.resource.spec.target();
-    let admission = admit(context, &observation, &target, trigger);
+    let admission = admit(context, &observation, trigger);
     let queued = (&observation, &observation.resource);
     let admission = tokio::select! {
-        () = context.stop.cancelled() => return done(observation, Outcome::Abandoned),
+        () = context.stop.cancelled() => return Ok(Attempt::done(observation, Outcome::Abandoned)),
         admission = announced(context, queued, admission) => admission,
     };
-    let admission = match admission {
-        Ok(admission) => admission,
-        Err(failure) => return done(observation, Outcome::Failed(failure)),
-    };
+    match admission {
+        // From here on the futures are large, and boxed, so that a thousand passes that only wait need little memory.
+        Ok(admission) => Box::pin(admitted(context, observation, found, admission)).await,
+        Err(failure) => Ok(Attempt::done(observation, Outcome::Failed(failure))),
+    }
+}
 
-    // From here on the futures are large, and boxed, so that a thousand passes that only wait need little memory.
-    let mut looked = Instant::now();
-    let mut look_again = Box::pin(observe_again(context, observation.resource.clone())).await?;
-    for _ in 0..LOOKS {
-        let Some(fresh) = look_again else {
-            return done(observation, Outcome::Abandoned);
-        };
-        if fresh.resource.spec != observation.resource.spec || context.stop.is_cancelled() {
-            // Turn, budget and look at the instance may have been another one's. The change wakes a pass of its own.
-            return done(fresh, Outcome::Abandoned);
+/// What is done with the admission in hand: the last looks, the intent, and the reset.
+async fn admitted(
+    context: &Context,
+    mut observation: Observation,
+    found: Found,
+    admission: Admission,
+) -> Result<Attempt, ActError> {
+    let asked = observation.resource.clone();
+    if found == Found::Before || !is_still_good(context, &observation) {
+        match observe_again(context, asked.clone()).await? {
+            Some(fresh) => observation = fresh,
+            None => return Ok(Attempt::done(observation, Outcome::Abandoned)),
         }
-        let (trigger, value) = match (decide(&fresh, Timestamp::now()), &fresh.secret) {
+    }
+    for _ in 0..LOOKS {
+        if observation.resource.spec != asked.spec || context.stop.is_cancelled() {
+            // Turn, budget and look at the instance may have been another one's. The change wakes a pass of its own.
+            return Ok(Attempt::done(observation, Outcome::Abandoned));
+        }
+        let (trigger, value) = match (decide(&observation, Timestamp::now()), &observation.secret) {
             (Decision::Reset(trigger), SecretObservation::Usable(value)) => (trigger, value),
             (Decision::LookAtAccount, _) => {
                 drop(admission);
-                return Ok(Attempt::Done(look(context, fresh).await));
+                return Ok(Attempt::Done(look(context, observation).await));
             }
-            (settled, _) => return done(fresh, Outcome::Settled(settled)),
+            (settled, _) => return Ok(Attempt::done(observation, Outcome::Settled(settled))),
         };
-        let Some(intent) = Box::pin(intent::write(context, &fresh, value)).await? else {
-            looked = Instant::now();
-            look_again = Box::pin(observe_fresh(context, &fresh.resource)).await?;
+        let Some((intent, proof)) = intend(context, &observation, value).await? else {
+            match observe_fresh(context, &observation.resource).await? {
+                Some(fresh) => observation = fresh,
+                None => return Ok(Attempt::done(observation, Outcome::Abandoned)),
+            }
             continue;
         };
-        let sent = send(
-            context,
-            &fresh,
-            (&target, value, looked),
-            trigger,
-            admission,
-        );
-        let sent = announced(context, (&fresh, &intent), Box::pin(sent)).await;
-        return match sent {
-            Ok(Sent::Ended(outcome)) => Ok(Attempt::Done(Acted {
-                observation: fresh,
-                outcome,
-                latest: intent,
-            })),
-            Ok(Sent::Rejected(failure)) => Ok(Attempt::Rejected(Acted {
-                observation: fresh,
-                outcome: Outcome::Failed(failure),
-                latest: intent,
-            })),
+        let sent = send(context, &observation, value, trigger, proof, admission);
+        let outcome = match announced(context, (&observation, &intent), sent).await {
+            Ok(Sent::Ended(outcome)) => outcome,
+            Ok(Sent::Rejected(failure)) => {
+                return Ok(Attempt::Rejected(Acted {
+                    observation,
+                    outcome: Outcome::Failed(failure),
+                    latest: intent,
+                }));
+            }
             Ok(Sent::Nothing) => {
-                Box::pin(intent::withdraw(context, &fresh, intent)).await;
-                done(fresh, Outcome::Abandoned)
+                intent::withdraw(context, &observation, intent).await;
+                return Ok(Attempt::done(observation, Outcome::Abandoned));
             }
             Err(error) => {
-                Box::pin(intent::withdraw(context, &fresh, intent)).await;
-                Err(error.into())
+                intent::withdraw(context, &observation, intent).await;
+                return Err(error.into());
             }
         };
+        return Ok(Attempt::Done(Acted {
+            observation,
+            outcome,
+            latest: intent,
+        }));
     }
     Err(ActError::Unsettled)
+}
+
+/// Writes the intent down, and looks at the Lease meanwhile: neither waits for the other. Returns the intent with the rest of
+/// that look; `None` as [`intent::write`].
+///
+/// The write ends whatever the look comes to, so that it is known what there is to take back. Where there is no intent, the look
+/// is dropped at once: others may share it, and one that nobody goes on with would hold them up.
+async fn intend<'a>(
+    context: &'a Context,
+    observation: &Observation,
+    value: &SecretValue,
+) -> Result<
+    Option<(
+        Arc<DatabaseAccountPassword>,
+        impl Future<Output = Result<Proof, NotLeader>> + use<'a>,
+    )>,
+    ReportError,
+> {
+    let write = Box::pin(intent::write(context, observation, value));
+    let prove = Box::pin(context.leadership.prove());
+    let (intent, proof) = match select(write, prove).await {
+        Either::Left((intent, prove)) => (intent, Either::Left(prove)),
+        Either::Right((proof, write)) => (write.await, Either::Right(ready(proof))),
+    };
+    Ok(intent?.map(|intent| (intent, proof)))
 }
 
 /// Carries `work` out, and says in the status that a reset is due if that takes long.
@@ -239,28 +285,28 @@ async fn announced<T>(
 async fn admit(
     context: &Context,
     observation: &Observation,
-    target: &Target,
     trigger: Trigger,
 ) -> Result<Admission, Failure> {
     let (cloud, outages) = (&context.cloud, &context.outages);
+    let instance_id = &observation.resource.spec.instance_id;
     // Before the turn: an instance must not be held up by an identity whose credentials cannot be had.
     let route = cloud
         .route(&observation.resource)
         .await
         .map_err(|error| unroutable(&error, trigger))?;
-    let seen_instance = route.seen_instance(&target.instance_id);
+    let seen_instance = route.seen_instance(instance_id);
     loop {
         // Before the turn as well, and the turn is given back where the budget closes meanwhile: nor must an instance be held up
         // by an identity that RDS throttles.
         cloud.budget_opened(&route).await;
-        let turn = cloud.turn(&route, &target.instance_id).await;
+        let turn = cloud.turn(&route, instance_id).await;
         // What comes for the first time looks for itself, lest it waits for the end of an outage that is over.
         if let Some(awaited) = status::awaited(observation)
             && let Some(seen) = outages.seen_since(&seen_instance, awaited, Timestamp::now())
         {
             return Err(Failure { trigger, ..seen });
         }
-        let failure = match cloud.instance(&route, &target.instance_id).await {
+        let failure = match cloud.instance(&route, instance_id).await {
             Ok(instance) => obstacle(&instance, trigger),
             Err(InstanceError::BudgetClosed) => continue,
             Err(InstanceError::Call(error)) => Some(Failure::of_read(&error, trigger)),
@@ -291,15 +337,16 @@ enum Sent {
     Ended(Outcome),
     /// The cloud rejected the credentials, and others can be had.
     Rejected(Failure),
-    /// Nothing was sent, since the term is over, or the look at the Secret too old.
+    /// Nothing was sent, since the term is over, or a look too old.
     Nothing,
 }
 
 async fn send(
     context: &Context,
     observation: &Observation,
-    (target, value, looked): (&Target, &SecretValue, Instant),
+    value: &SecretValue,
     trigger: Trigger,
+    proof: impl Future<Output = Result<Proof, NotLeader>>,
     admission: Admission,
 ) -> Result<Sent, NotLeader> {
     let Admission {
@@ -307,24 +354,23 @@ async fn send(
         turn,
         permit,
     } = admission;
-    let proof = context.leadership.prove().await?;
-    // The intent is written between the look and here, and that may take long. Of the Secret, unlike of the resource, its
+    let target = observation.resource.spec.target();
+    let proof = proof.await?;
+    // The intent is written between the looks and here, and that may take long. Of the Secret, unlike of the resource, its
     // resourceVersion tells nothing.
-    if context.stop.is_cancelled() || looked.elapsed() >= FRESH_FOR {
+    if context.stop.is_cancelled() || observation.looked.elapsed() >= FRESH_FOR || !proof.is_fresh()
+    {
         return Ok(Sent::Nothing);
     }
-    if !proof.is_fresh() {
-        return Err(NotLeader::Unknown);
-    }
     context.unrecorded.forget(&observation.resource);
-    let answer = context.cloud.reset(&route, target, &value.password).await;
+    let answer = context.cloud.reset(&route, &target, &value.password).await;
     drop(permit);
     drop(turn);
     Ok(match answer {
         Ok(request_id) => {
             let time = Timestamp::now();
             report::measure_accepted(context, observation, trigger);
-            let account = context.cloud.account(&route, target).await;
+            let account = context.cloud.account(&route, &target).await;
             Sent::Ended(Outcome::Accepted(Accepted {
                 time,
                 request_id,

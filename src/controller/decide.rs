@@ -1,6 +1,7 @@
 //! What is to be done: the rules, in order, without I/O.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -20,6 +21,8 @@ pub struct Observation {
     pub ownership: Ownership,
     /// What the Secret holds.
     pub secret: SecretObservation,
+    /// When the look at it began.
+    pub looked: Instant,
 }
 
 /// Which of the resources that name the same account may reset it.

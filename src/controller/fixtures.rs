@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -116,6 +117,7 @@ impl World {
             resource: Arc::new(self.resource.clone()),
             ownership: self.ownership,
             secret,
+            looked: Instant::now(),
         }
     }
 

@@ -21,6 +21,12 @@ use crate::secret::{self, SecretReadError, SecretSnapshot};
 /// How long one read of a resource may take: as long as one of a Secret.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long after it began a look may still be the last one before a reset, for those that had to wait for nothing: there is
+/// room for the GET of the Secret, and for a read of the instance's state at 30 ms to the cloud and back. Whoever waited longer
+/// looks again. It is a twentieth of [`FRESH_FOR`](crate::leader::FRESH_FOR), so as good as all of the time is left in which
+/// the value may be sent.
+pub const REUSED_FOR: Duration = Duration::from_millis(100);
+
 /// Why nothing could be observed. All of these may pass.
 #[derive(Debug, Error)]
 pub enum ObserveError {
@@ -66,7 +72,20 @@ fn unchanged(context: &Context, resource: &Arc<DatabaseAccountPassword>) -> Opti
         resource: resource.clone(),
         ownership,
         secret: SecretObservation::Unchanged,
+        looked: Instant::now(),
     })
+}
+
+/// Whether an observation serves whoever is about to send a reset as well as another look would. So it was made a moment ago,
+/// the term goes on, the resource has the operator's own last write, and the account is still whose it was: that is asked of
+/// the index once more, which may have learned of another resource since.
+#[must_use]
+pub fn is_still_good(context: &Context, observation: &Observation) -> bool {
+    let resource = &observation.resource;
+    observation.looked.elapsed() < REUSED_FOR
+        && !context.stop.is_cancelled()
+        && !context.written.is_behind(resource)
+        && ownership(context, resource) == Some(observation.ownership)
 }
 
 /// Like [`observe`], for whoever is about to send a reset: it always reads the Secret, and takes no turn among the other reads.
@@ -158,12 +177,11 @@ async fn with_secret(
     context: &Context,
     resource: Arc<DatabaseAccountPassword>,
 ) -> Result<Option<Observation>, ObserveError> {
-    let name = ObjectName::of(&resource.metadata);
-    let owns = context.index().owns(&name, &resource.spec.target());
-    // The index wakes the resource once it knows.
-    let Some(ownership) = owns.map(Ownership::of) else {
+    let looked = Instant::now();
+    let Some(ownership) = ownership(context, &resource) else {
         return Ok(None);
     };
+    let name = ObjectName::of(&resource.metadata);
     context.changes.reading(&name, pending_since(&resource));
     let read = secret::read(
         &context.client,
@@ -180,7 +198,15 @@ async fn with_secret(
         resource,
         ownership,
         secret,
+        looked,
     }))
+}
+
+/// Who may reset the account of this resource. `None`: the index does not know yet, and wakes the resource once it does.
+fn ownership(context: &Context, resource: &DatabaseAccountPassword) -> Option<Ownership> {
+    let name = ObjectName::of(&resource.metadata);
+    let owns = context.index().owns(&name, &resource.spec.target());
+    owns.map(Ownership::of)
 }
 
 /// Since when a change is pending that no watch has told of, by the status; now, where it says nothing of that. Time in which

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use rds_password_operator::api::DatabaseAccountPassword;
 use rds_simulator::{Action, CredentialsUri, Fault, OidcProvider, Role};
 use testbed::bed::NAMESPACE;
-use testbed::operator::OperatorBuilder;
+use testbed::operator::{OperatorBuilder, PATIENCE};
 use testbed::{Testbed, condition};
 
 use crate::issuer::{AUDIENCE, ISSUER, Issuer, SUBJECT};
@@ -80,7 +80,8 @@ async fn credentials_end_while_it_runs() -> Result<()> {
     Ok(())
 }
 
-/// First at the look at the instance, whose answer is then kept, then at the reset itself.
+/// First at the look at the instance, whose answer is then kept, then at the reset itself: the Secret has another value by the
+/// time that it is tried again, and that is sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_are_rejected_are_replaced_within_the_pass() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
@@ -122,8 +123,12 @@ async fn credentials_that_are_rejected_are_replaced_within_the_pass() -> Result<
         .await?;
     operator.wait_until_leading().await?;
     bed.rds.add_fault(fault.on(Action::ResetAccountPassword));
+    let pause = bed.rds.pause(Action::ResetAccountPassword);
     bed.rotate("orders-db", "Second#Password2").await?;
-    bed.wait_for_password("Second#Password2").await?;
+    pause.wait_for_held(1, PATIENCE).await?;
+    bed.rotate("orders-db", "Third#Password3").await?;
+    pause.release();
+    bed.wait_for_password("Third#Password3").await?;
     let resource = bed.wait_until_ready("orders-app").await?;
     assert_never_failed(&resource);
     assert_eq!(given(), 4);

@@ -530,6 +530,7 @@ impl Situation {
             } else {
                 SecretObservation::Unusable(SecretProblem::NotFound)
             },
+            looked: Instant::now(),
         }
     }
 

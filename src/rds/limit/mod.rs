@@ -159,8 +159,8 @@ impl Limits {
 
     /// Waits for a place in the budget, then for a slot.
     ///
-    /// Whatever has to be fresh when the request is sent is read after this, with the permit in hand, since nothing is
-    /// waited for later. Who holds a permit must not ask for a second one.
+    /// Whatever has to be fresh when the request is sent is read after this, with the permit in hand, or a moment before:
+    /// nothing is waited for later. Who holds a permit must not ask for a second one.
     pub async fn permit(&self, budget: &BudgetKey) -> Permit {
         let asked = Instant::now();
         let budget = self.budget(budget).await;

@@ -18,6 +18,7 @@ use rds_password_operator::api::{
     CredentialsReference, DatabaseAccountPassword, DatabaseAccountPasswordSpec, PasswordSecretRef,
     REQUESTED_AT_ANNOTATION,
 };
+use rds_password_operator::leader::SHARED_FOR;
 use rds_simulator::{AccessKey, Account, Action, Call, Instance, RdsSimulator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -496,6 +497,34 @@ impl Testbed {
             .collect()
     }
 
+    /// What the operator has asked of the API server since then and how often, from the audit log: such as
+    /// `update databaseaccountpasswords/status orders-app`. That for [`settle`](Self::settle) is left out.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn operators_requests(&self, since: Timestamp) -> Result<BTreeMap<String, usize>> {
+        let operator = format!("system:serviceaccount:{OPERATOR}:{OPERATOR}");
+        let mut requests = BTreeMap::new();
+        for line in std::fs::read_to_string(self.control_plane.audit_log())?.lines() {
+            let event: Value = serde_json::from_str(line)?;
+            let text = |pointer: &str| {
+                let value = event.pointer(pointer).and_then(Value::as_str);
+                value.unwrap_or_default()
+            };
+            let time: Timestamp = text("/requestReceivedTimestamp").parse()?;
+            let name = text("/objectRef/name");
+            if text("/user/username") != operator || time < since || name.starts_with("rm-settle") {
+                continue;
+            }
+            let resource = text("/objectRef/resource");
+            let subresource = text("/objectRef/subresource");
+            let slash = if subresource.is_empty() { "" } else { "/" };
+            let request = format!("{} {resource}{slash}{subresource} {name}", text("/verb"));
+            *requests.entry(request).or_default() += 1;
+        }
+        Ok(requests)
+    }
+
     /// The operator's Events about objects in the tests' namespace.
     ///
     /// # Errors
@@ -559,6 +588,11 @@ impl Testbed {
         ensure!(ready.status.is_some(), "a ready resource has a status");
         Ok(())
     }
+}
+
+/// Waits until the Lease is looked at anew for the next reset: what was seen of it for the last one serves no longer.
+pub async fn until_the_lease_is_looked_at_anew() {
+    sleep(SHARED_FOR).await;
 }
 
 /// The reason of a condition of a resource.

@@ -45,6 +45,14 @@ impl OperatorBuilder {
             .flag("lease-retry-period", "500ms")
     }
 
+    /// A lease that is not renewed while a test runs, so that each look at it is one for a reset.
+    #[must_use]
+    pub fn long_lease(self) -> Self {
+        self.flag("lease-duration", "600s")
+            .flag("lease-renew-deadline", "500s")
+            .flag("lease-retry-period", "400s")
+    }
+
     /// Adds a flag with its value, `--name=value`; the last one of a name counts.
     #[must_use]
     pub fn flag(mut self, name: &str, value: impl AsRef<str>) -> Self {

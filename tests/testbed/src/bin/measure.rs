@@ -4,7 +4,6 @@
 
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,15 +11,11 @@ use anyhow::{Context as _, Result};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use rds_simulator::{Account, Instance};
-use serde_json::Value;
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD};
 use testbed::{Operator, Testbed};
 
 const ROTATIONS: usize = 100;
 const FLEET: usize = 100;
-
-/// The user name of the operator's ServiceAccount.
-const OPERATOR: &str = "system:serviceaccount:rds-password-operator:rds-password-operator";
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -66,33 +61,10 @@ async fn one_rotation(bed: &Testbed) -> Result<()> {
         }
     }
     println!("one rotation, requests of the operator to the Kubernetes API:");
-    for (request, count) in requests(bed, began)? {
+    for (request, count) in bed.operators_requests(began)? {
         println!("  {count} × {request}");
     }
     Ok(())
-}
-
-/// The operator's requests since `began`, from the API server's audit log.
-fn requests(bed: &Testbed, began: Timestamp) -> Result<BTreeMap<String, usize>> {
-    let mut requests = BTreeMap::new();
-    for line in std::fs::read_to_string(bed.control_plane.audit_log())?.lines() {
-        let event: Value = serde_json::from_str(line)?;
-        let text = |pointer: &str| {
-            let value = event.pointer(pointer).and_then(Value::as_str);
-            value.unwrap_or_default()
-        };
-        let time: Timestamp = text("/requestReceivedTimestamp").parse()?;
-        let name = text("/objectRef/name");
-        if text("/user/username") != OPERATOR || time < began || name.starts_with("rm-settle") {
-            continue;
-        }
-        let resource = text("/objectRef/resource");
-        let subresource = text("/objectRef/subresource");
-        let slash = if subresource.is_empty() { "" } else { "/" };
-        let request = format!("{} {resource}{slash}{subresource} {name}", text("/verb"));
-        *requests.entry(request).or_default() += 1;
-    }
-    Ok(requests)
 }
 
 async fn arrival(bed: &Testbed) -> Result<()> {

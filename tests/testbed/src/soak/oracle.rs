@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::model::{Demand, Objects, slot_of};
 
-/// How old what a reset rests on may be when it arrives: the operator reads the Secret, then the Lease, and sends within two
+/// How old what a reset rests on may be when it arrives: the operator reads the Secret and the Lease, and sends within two
 /// seconds of that; the rest is for the way, and for a machine with other work.
 const STALE_AFTER: Duration = Duration::from_millis(2500);
 

@@ -165,11 +165,11 @@ pub enum Point {
     FirstLook,
     /// The instance is looked at.
     InstanceLook,
-    /// The Secret is read again.
+    /// The Secret is read again, since there was something to wait for.
     SecondLook,
     /// What is about to be sent is about to be written down.
     IntentWrite,
-    /// The Lease is read, right before the reset.
+    /// What is about to be sent is written down, and the Lease is still being read.
     LeaseLook,
     /// The reset is at RDS, and not carried out.
     BeforeEffect,
@@ -202,7 +202,7 @@ impl Point {
         Self::Event,
     ];
 
-    /// Whether the Lease is still to be looked at.
+    /// Whether it is still to be checked that the Lease was seen to be the process' own a moment ago.
     #[must_use]
     pub fn is_before_last_check(self) -> bool {
         matches!(

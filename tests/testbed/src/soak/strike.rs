@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use rds_password_operator::controller::observe::REUSED_FOR;
+use rds_password_operator::leader::SHARED_FOR;
 use rds_simulator::{Action, Pause, Target};
 use tokio::time::sleep;
 
@@ -38,8 +40,13 @@ impl World {
         let (first, rest) = changes.split_at(1);
         let slot = first[0].0;
         let trap = self.set_trap(point, slot, leader);
+        if point == Point::LeaseLook {
+            // What was seen of the Lease before would serve the pass.
+            sleep(SHARED_FOR).await;
+        }
+        let known = self.replicas[leader].proxy.exchanges().len();
         self.changes(first).await?;
-        let (trap, reached) = self.wait_at(trap, point, slot, leader).await;
+        let (trap, reached) = self.wait_at(trap, point, slot, leader, known).await;
         let before_check = (reached && point.is_before_last_check()).then_some(slot);
         let was_reached = if reached { "" } else { " (not reached)" };
         self.count(format!("strike: {blow:?} at {point:?}{was_reached}"));
@@ -104,8 +111,9 @@ impl World {
                 let looks = Target::from(Action::DescribeDBInstanceAttribute);
                 Trap::Cloud(rds.pause(looks.instance(&account.instance)))
             }
+            Point::LeaseLook => Trap::Api(proxy.hold(matcher(ApiCall::Lease))),
             // What is about to be sent is written to the status, and then how it ended.
-            Point::IntentWrite | Point::LeaseLook | Point::StatusWrite | Point::StatusWritten => {
+            Point::IntentWrite | Point::StatusWrite | Point::StatusWritten => {
                 Trap::Api(proxy.hold(matcher(ApiCall::WriteStatus).name(&name)))
             }
             Point::BeforeEffect => Trap::Cloud(rds.pause(of_account(Action::ResetAccountPassword))),
@@ -118,7 +126,14 @@ impl World {
     }
 
     /// Waits until the pass is in the trap. It need not come: it may be held up by something else.
-    async fn wait_at(&self, trap: Trap, point: Point, slot: usize, leader: usize) -> (Trap, bool) {
+    async fn wait_at(
+        &self,
+        trap: Trap,
+        point: Point,
+        slot: usize,
+        leader: usize,
+        known: usize,
+    ) -> (Trap, bool) {
         match trap {
             Trap::Nothing => (trap, point == Point::Anywhere),
             Trap::Cloud(pause) => {
@@ -129,7 +144,7 @@ impl World {
                 if hold.wait_for_held(1, BRIEFLY).await.is_err() {
                     return (Trap::Api(hold), false);
                 }
-                self.wait_further(hold, point, slot, leader).await
+                self.wait_further(hold, point, slot, leader, known).await
             }
         }
     }
@@ -141,15 +156,27 @@ impl World {
         point: Point,
         slot: usize,
         leader: usize,
+        known: usize,
     ) -> (Trap, bool) {
         let proxy = &self.replicas[leader].proxy;
         let name = model::name(slot);
         let status = || matcher(ApiCall::WriteStatus).name(&name);
         let secret = || matcher(ApiCall::ReadSecret).name(&name);
         let (passing, next) = match point {
-            Point::SecondLook => (secret(), secret()),
-            // Renewals look at the Lease as well; the pass' own look is the one that follows its write.
-            Point::LeaseLook => (status(), matcher(ApiCall::Lease)),
+            Point::SecondLook => {
+                // Then the first one is too old.
+                sleep(REUSED_FOR).await;
+                (secret(), secret())
+            }
+            Point::LeaseLook => {
+                // Renewals look at the Lease as well. Once it has written, the pass waits for nothing but its own look.
+                let written = proxy.wait_for(BRIEFLY, |exchanges| {
+                    let mut since = exchanges.get(known..).unwrap_or_default().iter();
+                    since.any(|it| status().matches(&it.request) && it.status == Some(200))
+                });
+                let reached = written.await.is_ok();
+                return (Trap::Api(hold), reached);
+            }
             Point::StatusWrite | Point::StatusWritten => (status(), status()),
             _ => return (Trap::Api(hold), true),
         };
