@@ -84,7 +84,7 @@ pub async fn act(
 ) -> Result<Acted, ActError> {
     match decision {
         Decision::Reset(trigger) => reset(context, observation, trigger).await,
-        Decision::LookAtAccount => Ok(look(context, observation).await),
+        Decision::LookAtAccount => Ok(Box::pin(look(context, observation)).await),
         Decision::Conflict => {
             // Another resource resets the account now: what was accepted here before is not what it has.
             context.unrecorded.forget(&observation.resource);
@@ -163,7 +163,8 @@ async fn attempt(
     if let Some(accepted) = context.unrecorded.find(&observation) {
         return Ok(Attempt::done(observation, Outcome::Accepted(accepted)));
     }
-    let admission = admit(context, &observation, trigger);
+    // Boxed, like all that is in a future more than once otherwise: a thousand passes may wait here.
+    let admission = Box::pin(admit(context, &observation, trigger));
     let queued = (&observation, &observation.resource);
     let admission = tokio::select! {
         () = context.stop.cancelled() => return Ok(Attempt::done(observation, Outcome::Abandoned)),

@@ -156,7 +156,8 @@ impl Cloud {
             None => self.region.clone(),
         };
         let identity = Identity::of(resource).ok_or(RouteError::Identity)?;
-        let credentials = self.credentials(&identity).await?;
+        // Boxed: who waits in a queue later need not have room for a fetch.
+        let credentials = Box::pin(self.credentials(&identity)).await?;
         let endpoint = self
             .endpoint
             .clone()

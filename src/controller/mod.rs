@@ -219,13 +219,14 @@ async fn reconcile(
     let Some(resource) = workable(watched) else {
         return Ok(look_again);
     };
-    let observed = observe(context, resource).await;
+    // Each step is boxed, so that a pass that waits in one has no room for the others.
+    let observed = Box::pin(observe(context, resource)).await;
     drop(first_look);
     let Some(observation) = observed? else {
         return Ok(look_again);
     };
     let decision = decide(&observation, Timestamp::now());
-    let acted = act(context, observation, decision).await?;
+    let acted = Box::pin(act(context, observation, decision)).await?;
     let now = Timestamp::now();
     let wait = schedule(
         &acted.observation,
@@ -235,7 +236,7 @@ async fn reconcile(
     );
     // The status keeps whole seconds, and a pass before the time that it tells would be one for nothing.
     let next = status::whole_seconds_up(now + wait);
-    report(context, &acted, Times { now, next }).await?;
+    Box::pin(report(context, &acted, Times { now, next })).await?;
     // Less what the writing took, which is long where many are written: all who wait for one time come together.
     let left = next.duration_since(Timestamp::now());
     Ok(Action::requeue(
