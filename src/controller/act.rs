@@ -365,13 +365,13 @@ async fn send(
     }
     context.unrecorded.forget(&observation.resource);
     let answer = context.cloud.reset(&route, &target, &value.password).await;
-    drop(permit);
     drop(turn);
     Ok(match answer {
         Ok(request_id) => {
             let time = Timestamp::now();
             report::measure_accepted(context, observation, trigger);
-            let account = context.cloud.account(&route, &target).await;
+            let look = context.cloud.account(&route, &target, Some(permit));
+            let account = look.await;
             Sent::Ended(Outcome::Accepted(Accepted {
                 time,
                 request_id,
@@ -396,7 +396,7 @@ async fn look(context: &Context, observation: Observation) -> Acted {
         match cloud.route(&observation.resource).await {
             Ok(route) => {
                 let target = observation.resource.spec.target();
-                match cloud.account(&route, &target).await {
+                match cloud.account(&route, &target, None).await {
                     // It was not available when it was last seen.
                     Account::NotSeen => Account::NotAvailable,
                     account => account,

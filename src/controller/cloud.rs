@@ -300,10 +300,20 @@ impl Cloud {
         })
     }
 
-    /// Looks at the account after a reset: bounded, and never an error.
-    pub async fn account(&self, route: &Route, target: &Target) -> Account {
+    /// Looks at the account: bounded, and never an error. After a reset with the permit of that, since what is begun is ended
+    /// before more is begun.
+    pub async fn account(&self, route: &Route, target: &Target, held: Option<Permit>) -> Account {
         let look = async {
-            let _permit = self.permit_when_open(route).await;
+            let permit = match held {
+                None => Some(self.permit_when_open(route).await),
+                Some(permit) => {
+                    let _waiting = self.metrics.cloud.waiting_for_budget();
+                    self.limits.another(&route.budget, permit).await
+                }
+            };
+            let Some(_permit) = permit else {
+                return None;
+            };
             let call = |credentials: Arc<Credentials>| async move {
                 let signer = signer(&credentials);
                 self.client
@@ -315,13 +325,13 @@ impl Cloud {
                     )
                     .await
             };
-            self.read("DescribeAccounts", route, call).await
+            Some(self.read("DescribeAccounts", route, call).await)
         };
         match tokio::time::timeout(ACCOUNT_LOOK_TIMEOUT, look).await {
-            Ok(Ok(AccountStatus::Available)) => Account::Available,
-            Ok(Ok(_)) => Account::NotAvailable,
-            Ok(Err(error)) if error.class() == Class::PersonNeeded => Account::NotTold,
-            Ok(Err(_)) | Err(_) => Account::NotSeen,
+            Ok(Some(Ok(AccountStatus::Available))) => Account::Available,
+            Ok(Some(Ok(_))) => Account::NotAvailable,
+            Ok(Some(Err(error))) if error.class() == Class::PersonNeeded => Account::NotTold,
+            Ok(Some(Err(_)) | None) | Err(_) => Account::NotSeen,
         }
     }
 

@@ -324,6 +324,12 @@ impl Index {
         self.secrets.get(facts.secret.as_ref()?)
     }
 
+    /// The version (uid and resourceVersion) of the Secret that a resource names, if it is known.
+    #[must_use]
+    pub fn secret_version(&self, name: &ObjectName) -> Option<&(String, String)> {
+        self.secrets.get(self.resources.get(name)?.secret.as_ref()?)
+    }
+
     /// Whether all that a pass could find out is whether the Secret is unchanged, and that will be known soon.
     fn is_held_back(&self, name: &ObjectName, facts: &Facts) -> bool {
         let is_known = |secret| self.secrets.contains_key(secret);

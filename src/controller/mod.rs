@@ -72,9 +72,13 @@ use written::Written;
 /// would open a connection of its own. The look right before a reset is bounded by the permit that it is made with.
 const CONCURRENT_READS: usize = 16;
 
-/// How many writes are: of the status, with the reads after a conflict, and of Events. Apart from the reads, so that a reset is
-/// written down however many resources are waiting to be looked at.
+/// How many writes of a status are, with the reads after a conflict. Apart from the reads, so that a reset is written down
+/// however many resources are waiting to be looked at.
 const CONCURRENT_WRITES: usize = 16;
+
+/// How many writes are for which nothing waits: Events, and that a reset waits. Few, since where many are to be made, a write
+/// that something waits for is to come first.
+const CONCURRENT_ASIDES: usize = 2;
 
 /// How many back-offs are kept, and for how long after the last failure: far longer than the longest of them.
 const FAILED_PASSES_KEPT: u64 = 100_000;
@@ -112,6 +116,7 @@ pub struct Context {
     outages: Outages,
     reads: Arc<Semaphore>,
     writes: Semaphore,
+    asides: Arc<Semaphore>,
     /// Cancelled when the term ends: passes that have sent nothing give up.
     stop: CancellationToken,
     /// Outlives the term: a pass that has sent a reset runs to its end.
@@ -161,6 +166,7 @@ impl Context {
             outages: Outages::default(),
             reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
             writes: Semaphore::new(CONCURRENT_WRITES),
+            asides: Arc::new(Semaphore::new(CONCURRENT_ASIDES)),
             stop,
             passes: process.passes.clone(),
             failed_passes: Cache::builder()

@@ -22,10 +22,13 @@ use crate::secret::{self, SecretReadError, SecretSnapshot};
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long after it began a look may still be the last one before a reset, for those that had to wait for nothing: there is
-/// room for the GET of the Secret, and for a read of the instance's state at 30 ms to the cloud and back. Whoever waited longer
-/// looks again. It is a twentieth of [`FRESH_FOR`](crate::leader::FRESH_FOR), so as good as all of the time is left in which
-/// the value may be sent.
+/// room for the GET of the Secret, and for a read of the instance's state at 30 ms to the cloud and back. It is a twentieth of
+/// [`FRESH_FOR`](crate::leader::FRESH_FOR), so as good as all of the time is left in which the value may be sent.
 pub const REUSED_FOR: Duration = Duration::from_millis(100);
+
+/// And for those that waited, while the watch tells of no other version of the Secret. It may be late, and so half of
+/// [`FRESH_FOR`](crate::leader::FRESH_FOR) is left. Whoever waited longer looks again.
+pub const REUSED_UNCHANGED_FOR: Duration = Duration::from_secs(1);
 
 /// Why nothing could be observed. All of these may pass.
 #[derive(Debug, Error)]
@@ -78,14 +81,28 @@ fn unchanged(context: &Context, resource: &Arc<DatabaseAccountPassword>) -> Opti
 
 /// Whether an observation serves whoever is about to send a reset as well as another look would. So it was made a moment ago,
 /// the term goes on, the resource has the operator's own last write, and the account is still whose it was: that is asked of
-/// the index once more, which may have learned of another resource since.
+/// the index once more, which may have learned of another resource since, or of another version of the Secret.
 #[must_use]
 pub fn is_still_good(context: &Context, observation: &Observation) -> bool {
     let resource = &observation.resource;
-    observation.looked.elapsed() < REUSED_FOR
+    let age = observation.looked.elapsed();
+    (age < REUSED_FOR || (age < REUSED_UNCHANGED_FOR && has_known_version(context, observation)))
         && !context.stop.is_cancelled()
         && !context.written.is_behind(resource)
         && ownership(context, resource) == Some(observation.ownership)
+}
+
+/// Whether the version of the Secret that was read is the last that its watch has told of.
+fn has_known_version(context: &Context, observation: &Observation) -> bool {
+    let SecretObservation::Usable(SecretValue { version, .. }) = &observation.secret else {
+        return false;
+    };
+    let name = ObjectName::of(&observation.resource.metadata);
+    let index = context.index();
+    let known = index.secret_version(&name);
+    known.is_some_and(|(uid, resource_version)| {
+        *uid == version.uid && *resource_version == version.resource_version
+    })
 }
 
 /// Like [`observe`], for whoever is about to send a reset: it always reads the Secret, and takes no turn among the other reads.

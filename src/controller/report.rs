@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use k8s_controller::events::{Event, EventType};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, PostParams};
+use kube::core::PartialObjectMetaExt as _;
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -124,13 +126,39 @@ pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<()
     log(observation, outcome);
     let after = ready_reason(written.status.as_ref());
     if let Some(event) = event(outcome, before.as_deref() != after.as_deref(), &written) {
-        let _write = context.writes.acquire().await;
-        // Bounded by the recorder itself, to five seconds.
-        if let Err(error) = context.events.publish(&written, &event).await {
-            warn!(resource = %name(&written), reason = event.reason, %error, "the Event could not be published");
-        }
+        publish(context, &written, event);
     }
     Ok(())
+}
+
+/// Publishes an Event, when there is time for it. Best effort: one for which there is none before the term ends is not published.
+fn publish(context: &Context, resource: &DatabaseAccountPassword, event: Event) {
+    let regarding = ObjectMeta {
+        namespace: resource.namespace(),
+        name: Some(resource.name_any()),
+        uid: resource.uid(),
+        resource_version: resource.resource_version(),
+        ..ObjectMeta::default()
+    };
+    let regarding = regarding.into_response_partial::<DatabaseAccountPassword>();
+    let name = name(resource);
+    let (events, asides, stop) = (
+        context.events.clone(),
+        context.asides.clone(),
+        context.stop.clone(),
+    );
+    // Among the passes, so that the process does not end while it is sent.
+    context.passes.spawn(async move {
+        let _aside = tokio::select! {
+            biased;
+            aside = asides.acquire() => aside,
+            () = stop.cancelled() => return,
+        };
+        // Bounded by the recorder itself, to five seconds.
+        if let Err(error) = events.publish(&regarding, &event).await {
+            warn!(resource = %name, reason = event.reason, %error, "the Event could not be published");
+        }
+    });
 }
 
 /// Says in the status that a reset waits for its turn, or for its answer. Best effort: the pass goes on either way.
@@ -139,6 +167,7 @@ pub async fn announce(
     observation: &Observation,
     latest: &DatabaseAccountPassword,
 ) {
+    let _aside = context.asides.acquire().await;
     let now = Timestamp::now();
     let times = Times { now, next: now };
     let written = write(context, latest, 1, |_, status| {

@@ -79,6 +79,18 @@ impl RequestBudget {
         }
     }
 
+    /// Waits for the rate alone, for who has a slot already; not where the gate is closed, and returns whether it is open. It
+    /// passes by who waits for a place: there are no more of it than slots, and they end what is begun.
+    pub(super) async fn another(&self) -> bool {
+        while !self.is_closed(Instant::now()) {
+            match self.rate.check() {
+                Ok(()) => return true,
+                Err(not_yet) => sleep(not_yet.wait_time_from(DefaultClock::default().now())).await,
+            }
+        }
+        false
+    }
+
     /// Waits until it is open, if it is not.
     pub(super) async fn opened(&self) {
         loop {

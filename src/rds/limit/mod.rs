@@ -181,6 +181,11 @@ impl Limits {
         }
     }
 
+    /// Lets the holder of a permit, whose answer is there, send another request with it. `None` where the budget is closed.
+    pub async fn another(&self, budget: &BudgetKey, permit: Permit) -> Option<Permit> {
+        self.budget(budget).await.another().await.then_some(permit)
+    }
+
     /// Waits until the budget is open. It may be closed again right after.
     pub async fn opened(&self, budget: &BudgetKey) {
         self.budget(budget).await.opened().await;
@@ -349,6 +354,39 @@ mod tests {
         drop(slot);
         assert!((&mut waiting).now_or_never().is_none(), "it is closed");
         drop(limits.permit(&other).await);
+    }
+
+    #[tokio::test]
+    async fn who_has_a_permit_goes_on_before_those_who_wait_for_one() {
+        let limits = limits(1000, 1, 1);
+        let key = key("a", "cn-shanghai");
+        let permit = limits.permit(&key).await;
+        let mut waiting = Box::pin(limits.permit(&key));
+        assert!((&mut waiting).now_or_never().is_none());
+        let permit = limits.another(&key, permit).await.unwrap();
+        assert!(
+            (&mut waiting).now_or_never().is_none(),
+            "there is one slot, and it is kept"
+        );
+        limits.close(&key, Duration::from_secs(3600)).await;
+        assert!(limits.another(&key, permit).await.is_none());
+        assert_eq!(limits.slots.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn another_request_takes_its_time_of_the_rate() {
+        let limits = limits(20, 1, 1);
+        let key = key("a", "cn-shanghai");
+        let start = Instant::now();
+        let mut permit = limits.permit(&key).await;
+        for _ in 0..4 {
+            permit = limits.another(&key, permit).await.unwrap();
+        }
+        assert!(
+            start.elapsed() >= Duration::from_millis(190),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::time::{Instant, sleep};
 
 /// How long a condition may take to come true: far longer than any does, so that only a fault runs into it.
@@ -256,12 +256,23 @@ impl Operator {
         Ok(())
     }
 
-    /// SIGSTOP: the process stands still, sockets and all.
+    /// SIGSTOP: the process stands still, sockets and all. The signal alone does not say so: on a busy machine other threads than
+    /// the one that got it go on for a while.
     ///
     /// # Errors
-    /// When the signal cannot be sent.
+    /// When the signal cannot be sent, or does not stop it.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let stops = WaitOptions::UNTRACED | WaitOptions::NOHANG;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match waitpid(Some(Pid::from_child(&self.child)), stops)? {
+                Some((_, status)) if status.stopped() => return Ok(()),
+                Some(_) => bail!("the operator has ended:\n{}", self.log()),
+                None if Instant::now() > deadline => bail!("the operator does not stop"),
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     /// SIGCONT: the process goes on where it stood.

@@ -14,15 +14,20 @@ const SCENARIO: &str = "A burst";
 /// The budget of the runs that have one, in requests a second.
 const BUDGET: u32 = 20;
 
+/// How many accounts there are in the small and the large burst.
+fn sizes(bench: &Bench) -> (u32, u32) {
+    bench.size.pick((4, 8), (500, 5_000))
+}
+
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
-    let (few, many) = bench.size.pick((4, 8), (500, 5_000));
+    let (few, many) = sizes(bench);
     let mut by_size = Vec::new();
     let mut in_sequence = Vec::new();
-    for (size, accounts) in [(few / 2, 1), (few, 1), (few, 10), (many, 1), (many, 10)] {
+    for (size, accounts) in [(few / 4, 1), (few, 1), (few, 10), (many, 1), (many, 10)] {
         let seconds = burst(bench, (size, accounts), UNLIMITED).await?;
         if accounts == 1 {
             by_size.push((f64::from(size), seconds));
-            in_sequence.push((f64::from(size), bench.floor.in_sequence(size)));
+            in_sequence.push((f64::from(size), bench.in_sequence(size)));
         }
     }
     bench.report.draw(Picture::Burst, "the operator", by_size);
@@ -31,6 +36,12 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         "the floor, one after the other",
         in_sequence,
     );
+    Ok(())
+}
+
+/// The same with a budget.
+pub(super) async fn measure_with_budget(bench: &mut Bench) -> Result<()> {
+    let (few, many) = sizes(bench);
     for size in [few, many] {
         burst(bench, (size, 10), BUDGET).await?;
     }
@@ -79,7 +90,7 @@ async fn burst(bench: &mut Bench, (size, accounts): (u32, u32), budget: u32) -> 
     let each = |count: u32| f64::from(count) / f64::from(size);
     let calls = u32::try_from(calls.len())?;
     let floor = if budget == UNLIMITED {
-        bench.floor.in_sequence(size)
+        bench.in_sequence(size)
     } else {
         // What the budget allows, after the second's worth that it may begin with.
         f64::from(calls.saturating_sub(10)) / f64::from(budget)

@@ -18,10 +18,11 @@ use rds_password_operator::rds::endpoint::Endpoint;
 use rds_password_operator::rds::password::Password;
 use rds_password_operator::rds::signature::SignatureMethod;
 use rds_simulator::{Action, Fault};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::fleet::Fleet;
 use super::report::Distribution;
+use super::{UNLIMITED, start};
 use crate::Testbed;
 use crate::bed::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, NAMESPACE};
 use crate::install::{OPERATOR, write_kubeconfig};
@@ -32,11 +33,12 @@ const PAGE: u32 = 100;
 /// The simulated time that the cloud takes for an answer.
 pub(super) const LATENCIES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(30)];
 
-/// What the plain loop takes, by the cloud's latency.
-pub(super) struct Floor {
-    /// For each of [`LATENCIES`].
-    pub(super) rotations: [Rotations; 2],
-}
+/// How changes follow on each other: back to back, or each long after everything that the one before has set off, when caches
+/// and processors have gone cold.
+pub(super) const PACES: [(&str, Duration); 2] = [
+    ("back to back", Duration::ZERO),
+    ("spaced out", Duration::from_millis(250)),
+];
 
 /// How long rotations take.
 #[derive(Default)]
@@ -47,45 +49,44 @@ pub(super) struct Rotations {
     pub(super) to_ready: Distribution,
 }
 
-impl Floor {
-    /// What so many rotations without latency take in sequence, in seconds.
-    pub(super) fn in_sequence(&self, rotations: u32) -> f64 {
-        self.rotations[0].to_ready.mean() * f64::from(rotations) / 1000.0
-    }
-}
-
-/// Makes so many rotations at each latency. No operator runs meanwhile.
-pub(super) async fn measure(operator: &Path, rotations: u32) -> Result<Floor> {
+/// Makes so many rotations for each of these latencies of the cloud and pauses between two. No operator runs meanwhile; one has
+/// run before, so that the statuses are what an operator writes.
+pub(super) async fn measure(
+    operator: &Path,
+    rotations: u32,
+    conditions: &[(Duration, Duration)],
+) -> Result<Vec<Rotations>> {
     let bed = Testbed::start(operator).await?;
     let fleet = Fleet::new(&bed, "floor", rotations, 1);
     fleet.create(0).await?;
+    let operator = start(&bed, UNLIMITED).await?;
+    fleet.wait_until_reset(&operator, 0.0).await?;
+    operator.terminate().await?;
     let plain = PlainLoop::new(&bed).await?;
     // Connections are opened, and the API server has seen each request once.
     for number in 0..rotations.min(10) {
         plain.rotate(&fleet, number).await?;
     }
-    let mut measured = [Rotations::default(), Rotations::default()];
-    for (round, (latency, measured)) in (1..).zip(LATENCIES.into_iter().zip(&mut measured)) {
-        answer_after(&bed, latency);
+    let mut all = Vec::new();
+    for (round, (latency, pause)) in (1..).zip(conditions) {
+        answer_after(&bed, *latency);
+        let mut measured = Rotations::default();
         for number in 0..rotations {
+            sleep(*pause).await;
             fleet.rotate(number, round).await?;
             let began = Timestamp::now();
             plain.rotate(&fleet, number).await?;
             let ended = Timestamp::now();
             let calls = bed.calls();
-            let reset = calls
-                .iter()
-                .rev()
-                .find(|call| call.is(Action::ResetAccountPassword));
-            measured
-                .to_reset
-                .add(reset.context("no reset")?.arrived.duration_since(began));
+            let mut resets = calls.iter().rev();
+            let reset = resets.find(|call| call.is(Action::ResetAccountPassword));
+            let arrived = reset.context("no reset")?.arrived;
+            measured.to_reset.add(arrived.duration_since(began));
             measured.to_ready.add(ended.duration_since(began));
         }
+        all.push(measured);
     }
-    Ok(Floor {
-        rotations: measured,
-    })
+    Ok(all)
 }
 
 /// Lets the cloud take so long for each answer.
@@ -138,9 +139,11 @@ impl PlainLoop {
             .await?;
         rds.describe_accounts(endpoint, self.signer(), instance, account)
             .await?;
-        let mut status = resource.status.unwrap_or_default();
-        status.last_handled_request = Some(request_id.to_string());
-        resource.status = Some(status);
+        let reset = resource
+            .status
+            .as_mut()
+            .and_then(|status| status.last_reset.as_mut());
+        reset.context("no reset")?.request_id = request_id.to_string();
         self.resources
             .replace_status(&name, &PostParams::default(), &resource)
             .await?;

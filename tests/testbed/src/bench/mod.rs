@@ -15,13 +15,13 @@ mod restart;
 mod single;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::operator::OperatorBuilder;
 use crate::{Operator, Testbed};
-use floor::Floor;
-use report::Report;
+use report::{Distribution, Report};
 
 /// So many calls a second that the budget holds nobody up.
 const UNLIMITED: u32 = 1_000_000;
@@ -45,9 +45,10 @@ impl Size {
 }
 
 /// The measurements, in the order in which they are made.
-pub const SCENARIOS: [&str; 6] = [
+pub const SCENARIOS: [&str; 7] = [
     "single",
     "burst",
+    "budget",
     "restart",
     "memory",
     "outage",
@@ -58,11 +59,17 @@ pub const SCENARIOS: [&str; 6] = [
 struct Bench {
     operator: PathBuf,
     size: Size,
-    floor: Floor,
+    /// How long a rotation takes in the plain loop, without latency of the cloud and pauses.
+    rotation: Distribution,
     report: Report,
 }
 
 impl Bench {
+    /// What so many rotations take one after the other, in seconds.
+    fn in_sequence(&self, rotations: u32) -> f64 {
+        self.rotation.mean() * f64::from(rotations) / 1000.0
+    }
+
     async fn bed(&self) -> Result<Testbed> {
         Testbed::start(&self.operator).await
     }
@@ -73,12 +80,14 @@ impl Bench {
 /// # Errors
 /// When one of them cannot be carried out, or there is none of a name.
 pub async fn run(operator: PathBuf, size: Size, scenarios: &[String]) -> Result<Report> {
-    let floor = floor::measure(&operator, size.pick(5, 200)).await?;
+    let nothing = (Duration::ZERO, Duration::ZERO);
+    let floor = floor::measure(&operator, size.pick(5, 200), &[nothing]).await?;
+    let rotation = floor.into_iter().next().context("no floor")?.to_ready;
     let report = Report::new(size, &operator)?;
     let mut bench = Bench {
         operator,
         size,
-        floor,
+        rotation,
         report,
     };
     for scenario in scenarios {
@@ -86,6 +95,7 @@ pub async fn run(operator: PathBuf, size: Size, scenarios: &[String]) -> Result<
         match scenario.as_str() {
             "single" => single::measure(&mut bench).await?,
             "burst" => burst::measure(&mut bench).await?,
+            "budget" => burst::measure_with_budget(&mut bench).await?,
             "restart" => restart::measure(&mut bench).await?,
             "memory" => memory::measure(&mut bench).await?,
             "outage" => outage::measure(&mut bench).await?,

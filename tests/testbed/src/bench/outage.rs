@@ -83,7 +83,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     bench.report.add(
         (SCENARIO, "after it, until all are applied"),
         (applied, Unit::Seconds),
-        Some(bench.floor.in_sequence(size)),
+        Some(bench.in_sequence(size)),
     );
     let usage = Usage::of(&operator)?;
     bench.report.add(

@@ -1,7 +1,5 @@
 //! One Secret changes: how soon the reset arrives, and how soon the status is Ready.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -15,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::audit::Audit;
 use super::fleet::Fleet;
-use super::floor::{LATENCIES, Rotations, answer_after};
+use super::floor::{self, LATENCIES, PACES, Rotations, answer_after};
 use super::report::{Picture, Unit};
 use super::{Bench, UNLIMITED, start};
 use crate::operator::PATIENCE;
@@ -23,11 +21,11 @@ use crate::{Testbed, condition};
 
 const SCENARIO: &str = "One change";
 
-/// Between two changes that are spaced out: long after everything that the one before has set off.
-const PAUSE: Duration = Duration::from_millis(250);
-
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let changes: u32 = bench.size.pick(5, 200);
+    let conditions = LATENCIES.map(|latency| PACES.map(|(_, pause)| (latency, pause)));
+    let floors = floor::measure(&bench.operator, changes, conditions.as_flattened()).await?;
+    let mut floors = floors.iter();
     let bed = bench.bed().await?;
     // An instance for each, so that none finds its state known: changes are rarer than that.
     let fleet = Fleet::new(&bed, "single", changes, 1);
@@ -36,9 +34,10 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     fleet.wait_until_reset(&operator, 0.0).await?;
     let mut watch = Watch::begin(&bed).await?;
     let mut round = 0;
-    for (index, latency) in LATENCIES.into_iter().enumerate() {
+    for latency in LATENCIES {
         answer_after(&bed, latency);
-        for (pace, pause) in [("spaced out", PAUSE), ("back to back", Duration::ZERO)] {
+        for (pace, pause) in PACES {
+            let floor = floors.next().context("no floor")?;
             round += 1;
             let (calls, audit) = (bed.calls().len(), Audit::begin(&bed)?);
             let mut measured = Rotations::default();
@@ -46,7 +45,6 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
                 sleep(pause).await;
                 change(&bed, &fleet, (number, round), &mut watch, &mut measured).await?;
             }
-            let floor = &bench.floor.rotations[index];
             for (to, measured, floor) in [
                 ("the reset", &measured.to_reset, &floor.to_reset),
                 ("Ready", &measured.to_ready, &floor.to_ready),
@@ -61,28 +59,10 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
                 }
             }
             if latency.is_zero() {
-                let name = |to| format!("the operator, {pace}, to {to}");
-                bench.report.draw(
-                    Picture::SingleChange,
-                    &name("the reset"),
-                    measured.to_reset.shares(),
-                );
-                bench.report.draw(
-                    Picture::SingleChange,
-                    &name("Ready"),
-                    measured.to_ready.shares(),
-                );
-                if pause.is_zero() {
-                    bench.report.draw(
-                        Picture::SingleChange,
-                        "the floor, to the reset",
-                        floor.to_reset.shares(),
-                    );
-                    bench.report.draw(
-                        Picture::SingleChange,
-                        "the floor, to Ready",
-                        floor.to_ready.shares(),
-                    );
+                for (who, rotations) in [("the operator", &measured), ("the floor", floor)] {
+                    let name = format!("{who}, {pace}, to Ready");
+                    let shares = rotations.to_ready.shares();
+                    bench.report.draw(Picture::SingleChange, &name, shares);
                 }
                 let each = |count: u32| (f64::from(count) / f64::from(changes), Unit::Count);
                 let requests = audit.requests()?;

@@ -19,7 +19,7 @@ Usage: cargo run --release -p testbed --bin bench -- [--quick] [--only NAME]... 
 
       --quick             See that each measurement runs, with the debug build; the figures say nothing. Takes a minute.
                           Without it, half an hour: leave the machine alone meanwhile.
-      --only NAME         Only this: single, burst, restart, memory, outage or cold-start. May be repeated.
+      --only NAME         Only this: single, burst, budget, restart, memory, outage or cold-start. May be repeated.
       --operator PATH     The operator's program; by default it is built.
       --output DIRECTORY  Where results.json, table.md and the plots are written; by default target/bench.
 ";
