@@ -107,33 +107,33 @@ struct Admission {
     permit: Permit,
 }
 
-/// Tries a reset; once more, from the start, where it only failed for credentials that the cloud no longer takes.
+/// Tries a reset; once more, from the start, where it only failed for credentials that the cloud no longer takes, or because the
+/// looks had grown too old meanwhile.
 async fn reset(
     context: &Context,
     observation: Observation,
     trigger: Trigger,
 ) -> Result<Acted, ActError> {
-    let rejected = match attempt(context, observation, trigger, Found::JustNow).await? {
+    let observation = match attempt(context, observation, trigger, Found::JustNow).await? {
         Attempt::Done(acted) => return Ok(acted),
-        Attempt::Rejected(acted) => acted,
+        Attempt::Late(observation) => observation,
+        Attempt::Rejected(acted) => {
+            // Otherwise the intent would be found as a try that has to wait.
+            Box::pin(intent::withdraw(context, &acted.observation, acted.latest)).await;
+            acted.observation
+        }
     };
-    // Otherwise the intent would be found as a try that has to wait.
-    Box::pin(intent::withdraw(
-        context,
-        &rejected.observation,
-        rejected.latest,
-    ))
-    .await;
     // The time that it took is in none of the looks that a reset needs, so all of them are repeated.
-    match attempt(context, rejected.observation, trigger, Found::Before).await? {
+    match attempt(context, observation, trigger, Found::Before).await? {
         Attempt::Done(acted) | Attempt::Rejected(acted) => Ok(acted),
+        Attempt::Late(observation) => Ok(Acted::without_a_write(observation, Outcome::Abandoned)),
     }
 }
 
 /// When the observation was made that a try begins with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
-    /// For this try. If it has to wait for nothing, it needs no other.
+    /// For this try. If it is still good when its turn has come, it needs no other.
     JustNow,
     /// For an earlier try.
     Before,
@@ -145,6 +145,8 @@ enum Attempt {
     Done(Acted),
     /// The cloud rejected the credentials, and others can be had.
     Rejected(Acted),
+    /// Nothing was sent, since the looks were too old, and nothing is left to take back.
+    Late(Observation),
 }
 
 impl Attempt {
@@ -223,7 +225,7 @@ async fn admitted(
             }
             Ok(Sent::Nothing) => {
                 intent::withdraw(context, &observation, intent).await;
-                return Ok(Attempt::done(observation, Outcome::Abandoned));
+                return Ok(Attempt::Late(observation));
             }
             Err(error) => {
                 intent::withdraw(context, &observation, intent).await;

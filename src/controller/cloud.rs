@@ -240,6 +240,14 @@ impl Cloud {
         permit
     }
 
+    /// Leave for one more request, for who has a permit; `None` once the budget is closed.
+    async fn another(&self, route: &Route, permit: Permit) -> Option<Permit> {
+        let _waiting = self.metrics.cloud.waiting_for_budget();
+        let permit = self.limits.another(&route.budget, permit).await?;
+        self.metrics.cloud.waited_for_budget(permit.waited());
+        Some(permit)
+    }
+
     /// The instance's state, read once for all who ask in the same few seconds.
     ///
     /// # Errors
@@ -306,14 +314,9 @@ impl Cloud {
         let look = async {
             let permit = match held {
                 None => Some(self.permit_when_open(route).await),
-                Some(permit) => {
-                    let _waiting = self.metrics.cloud.waiting_for_budget();
-                    self.limits.another(&route.budget, permit).await
-                }
+                Some(permit) => self.another(route, permit).await,
             };
-            let Some(_permit) = permit else {
-                return None;
-            };
+            let _permit = permit?;
             let call = |credentials: Arc<Credentials>| async move {
                 let signer = signer(&credentials);
                 self.client

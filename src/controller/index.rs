@@ -178,8 +178,8 @@ impl Index {
     }
 
     /// A watch of the Secrets of a namespace (of all, for `None`) is about to begin. Until its first list brings the version of
-    /// a Secret, or ends, those who may have nothing to do but to compare that version are held back: nothing that happens to
-    /// them concerns them, and then they are.
+    /// a Secret, or ends, those who may have nothing to do but to compare that version are held back: events do not wake them
+    /// until then, and then they are woken.
     pub fn await_secrets(&mut self, namespace: Option<&str>) {
         self.awaited_secrets.insert(namespace.map(str::to_owned));
     }
@@ -305,6 +305,9 @@ impl Index {
 
     /// A list of Secrets has failed, or brings nothing: nobody is held back for it any longer.
     pub fn secrets_unlisted(&mut self, namespace: Option<&str>) -> Concerned {
+        if self.awaited_secrets.is_empty() {
+            return Concerned::new();
+        }
         let held_back = |index: &Self| -> Concerned {
             let resources = index.resources.iter();
             let held_back = resources.filter(|(name, facts)| index.is_held_back(name, facts));

@@ -76,9 +76,13 @@ const CONCURRENT_READS: usize = 16;
 /// however many resources are waiting to be looked at.
 const CONCURRENT_WRITES: usize = 16;
 
-/// How many writes are for which nothing waits: Events, and that a reset waits. Few, since where many are to be made, a write
-/// that something waits for is to come first.
-const CONCURRENT_ASIDES: usize = 2;
+/// How many are that say that a reset waits, and how many Events are sent. Few of each, since where many are to be made, a reset
+/// that is to be written down comes first. Each by itself, so that the status is told the truth though no Event can be sent.
+const CONCURRENT_ANNOUNCEMENTS: usize = 2;
+const CONCURRENT_EVENTS: usize = 2;
+
+/// How many Events wait to be sent, at most; what comes on top is left out. That takes some seconds where all goes well.
+const WAITING_EVENTS: usize = 1_000;
 
 /// How many back-offs are kept, and for how long after the last failure: far longer than the longest of them.
 const FAILED_PASSES_KEPT: u64 = 100_000;
@@ -116,7 +120,9 @@ pub struct Context {
     outages: Outages,
     reads: Arc<Semaphore>,
     writes: Semaphore,
-    asides: Arc<Semaphore>,
+    announcements: Semaphore,
+    event_queue: Arc<Semaphore>,
+    event_sends: Arc<Semaphore>,
     /// Cancelled when the term ends: passes that have sent nothing give up.
     stop: CancellationToken,
     /// Outlives the term: a pass that has sent a reset runs to its end.
@@ -166,7 +172,9 @@ impl Context {
             outages: Outages::default(),
             reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
             writes: Semaphore::new(CONCURRENT_WRITES),
-            asides: Arc::new(Semaphore::new(CONCURRENT_ASIDES)),
+            announcements: Semaphore::new(CONCURRENT_ANNOUNCEMENTS),
+            event_queue: Arc::new(Semaphore::new(WAITING_EVENTS)),
+            event_sends: Arc::new(Semaphore::new(CONCURRENT_EVENTS)),
             stop,
             passes: process.passes.clone(),
             failed_passes: Cache::builder()

@@ -39,6 +39,12 @@ const RETRIES_OF_A_RESET: usize = 40;
 /// How long `/readyz` tells of a denied write. A pass that ends with one comes again within a minute, and then says it again.
 const DENIAL_LASTS: Duration = Duration::from_secs(2 * 60);
 
+/// How long after the end of the term an Event may still wait for its turn: a part of the time that passes have then.
+const EVENTS_AFTER_STOP: Duration = Duration::from_secs(5);
+
+/// The reason of the Event of a success.
+const PASSWORD_RESET: &str = "PasswordReset";
+
 /// Why the status was not written.
 #[derive(Debug, Error)]
 pub enum ReportError {
@@ -131,8 +137,13 @@ pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<()
     Ok(())
 }
 
-/// Publishes an Event, when there is time for it. Best effort: one for which there is none before the term ends is not published.
+/// Publishes an Event, in its turn. Best effort.
 fn publish(context: &Context, resource: &DatabaseAccountPassword, event: Event) {
+    let name = name(resource);
+    let Ok(place) = context.event_queue.clone().try_acquire_owned() else {
+        warn!(resource = %name, reason = event.reason, "too many Events wait; this one is not published");
+        return;
+    };
     let regarding = ObjectMeta {
         namespace: resource.namespace(),
         name: Some(resource.name_any()),
@@ -141,22 +152,25 @@ fn publish(context: &Context, resource: &DatabaseAccountPassword, event: Event) 
         ..ObjectMeta::default()
     };
     let regarding = regarding.into_response_partial::<DatabaseAccountPassword>();
-    let name = name(resource);
-    let (events, asides, stop) = (
+    let (events, sends, stop) = (
         context.events.clone(),
-        context.asides.clone(),
+        context.event_sends.clone(),
         context.stop.clone(),
     );
     // Among the passes, so that the process does not end while it is sent.
     context.passes.spawn(async move {
-        let _aside = tokio::select! {
-            biased;
-            aside = asides.acquire() => aside,
-            () = stop.cancelled() => return,
+        let _place = place;
+        let _send = tokio::select! {
+            send = sends.acquire() => send,
+            () = async { stop.cancelled().await; tokio::time::sleep(EVENTS_AFTER_STOP).await } => return,
         };
         // Bounded by the recorder itself, to five seconds.
         if let Err(error) = events.publish(&regarding, &event).await {
             warn!(resource = %name, reason = event.reason, %error, "the Event could not be published");
+        }
+        if event.reason == PASSWORD_RESET {
+            // No two are alike, and the recorder looks through all that it remembers each time.
+            events.forget(&regarding);
         }
     });
 }
@@ -167,7 +181,7 @@ pub async fn announce(
     observation: &Observation,
     latest: &DatabaseAccountPassword,
 ) {
-    let _aside = context.asides.acquire().await;
+    let _announcement = context.announcements.acquire().await;
     let now = Timestamp::now();
     let times = Times { now, next: now };
     let written = write(context, latest, 1, |_, status| {
@@ -332,7 +346,7 @@ fn event(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) -
     let (type_, reason, note) = match outcome {
         Outcome::Accepted(accepted) => (
             EventType::Normal,
-            "PasswordReset",
+            PASSWORD_RESET,
             format!(
                 "RDS accepted the password of account {} of instance {} ({:?}, RequestId {})",
                 resource.spec.account_name,

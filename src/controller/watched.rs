@@ -133,8 +133,7 @@ pub struct Undecodable {
 impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        if let Ok(resource) = DatabaseAccountPassword::deserialize(&value) {
-            let packed = Packed::new(resource).map_err(D::Error::custom)?;
+        if let Ok(packed) = DatabaseAccountPassword::deserialize(&value).and_then(Packed::new) {
             return Ok(Self::Decoded(Box::new(packed)));
         }
         let target = target_in(&value["spec"]);

@@ -135,9 +135,10 @@ impl Collector for Fleet {
         };
         let summary = Summary::of(&resources, Timestamp::now());
         summary.encode(&mut encoder)?;
-        let undecodable = resources.iter().filter_map(|resource| {
-            (resource.state == State::Undecodable).then(|| (labels(resource), 1_i64))
-        });
+        let undecodable = resources
+            .iter()
+            .filter(|resource| resource.state == State::Undecodable)
+            .map(|resource| (labels(resource), 1_i64));
         gauges(
             &mut encoder,
             "undecodable_resources",

@@ -79,8 +79,7 @@ impl RequestBudget {
         }
     }
 
-    /// Waits for the rate alone, for who has a slot already; not where the gate is closed, and returns whether it is open. It
-    /// passes by who waits for a place: there are no more of it than slots, and they end what is begun.
+    /// Waits for the rate alone, for who has a slot already; not where the gate is closed. Returns whether it is open.
     pub(super) async fn another(&self) -> bool {
         while !self.is_closed(Instant::now()) {
             match self.rate.check() {

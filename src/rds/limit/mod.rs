@@ -4,7 +4,8 @@
 //!
 //! 1. [`Limits::turn`]: one reset in flight for each instance, in the order of asking.
 //! 2. [`Limits::instance`]: its state, read once for all who ask within a moment. The read takes a permit of its own.
-//! 3. [`Limits::permit`]: a place in the request budget, and last of all one of the overall slots.
+//! 3. [`Limits::permit`]: a place in the request budget, and last of all one of the overall slots. [`Limits::another`] keeps the
+//!    slot for a second request.
 //!
 //! Who has a turn waits for no budget that is closed, but gives the turn back ([`Limits::permit_unless_closed`]) and waits
 //! without it ([`Limits::opened`]): other identities may have accounts on the same instance.
@@ -160,7 +161,7 @@ impl Limits {
     /// Waits for a place in the budget, then for a slot.
     ///
     /// Whatever has to be fresh when the request is sent is read after this, with the permit in hand, or a moment before:
-    /// nothing is waited for later. Who holds a permit must not ask for a second one.
+    /// nothing is waited for later. Who holds a permit must not ask for a second one, but for [`another`](Self::another) request with it.
     pub async fn permit(&self, budget: &BudgetKey) -> Permit {
         let asked = Instant::now();
         let budget = self.budget(budget).await;
@@ -182,8 +183,16 @@ impl Limits {
     }
 
     /// Lets the holder of a permit, whose answer is there, send another request with it. `None` where the budget is closed.
+    ///
+    /// It passes by who waits for a permit, of whom none has a slot: what is begun is ended before more is begun. Nobody can
+    /// wait for it in a circle, since the rate is a matter of time, and a closed gate is not waited for.
     pub async fn another(&self, budget: &BudgetKey, permit: Permit) -> Option<Permit> {
-        self.budget(budget).await.another().await.then_some(permit)
+        let asked = Instant::now();
+        let is_open = self.budget(budget).await.another().await;
+        is_open.then(|| Permit {
+            waited: asked.elapsed(),
+            ..permit
+        })
     }
 
     /// Waits until the budget is open. It may be closed again right after.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::Testbed;
+use crate::install::OPERATOR as OPERATOR_NAMESPACE;
 
 /// The user name of the operator's ServiceAccount.
 const OPERATOR: &str = "system:serviceaccount:rds-password-operator:rds-password-operator";
@@ -52,6 +53,8 @@ struct Object {
     resource: String,
     #[serde(default)]
     subresource: String,
+    #[serde(default)]
+    namespace: String,
 }
 
 impl Audit {
@@ -89,7 +92,11 @@ impl Audit {
 
 impl Requests {
     fn add(&mut self, line: Line) {
-        let Some(object) = line.object_ref else {
+        // Of the Secrets in the operator's own namespace, it reads the fingerprint key, once.
+        let is_counted = |object: &Object| {
+            (&*object.resource, &*object.namespace) != ("secrets", OPERATOR_NAMESPACE)
+        };
+        let Some(object) = line.object_ref.filter(is_counted) else {
             return;
         };
         if object.subresource == "status" {
@@ -119,20 +126,23 @@ impl Requests {
         writes.map(|(_, count)| count).sum()
     }
 
-    /// How many there were for rotations: all but lists, watches, Events, and what the election asks of its own accord, which
-    /// is the renewal of the Lease.
+    /// How many there were for rotations: all but lists, watches, Events, and what the election asks, which is a GET of the
+    /// Lease before each renewal.
     #[must_use]
     pub fn of_rotations(&self) -> u32 {
+        let leases = self
+            .count("get", "leases")
+            .saturating_sub(self.count("update", "leases"));
         let kinds = [
             ("get", "secrets"),
-            ("get", "leases"),
             ("get", "databaseaccountpasswords"),
             ("update", "databaseaccountpasswords"),
         ];
-        kinds
-            .iter()
-            .map(|(verb, resource)| self.count(verb, resource))
-            .sum()
+        let others = kinds.iter();
+        leases
+            + others
+                .map(|(verb, resource)| self.count(verb, resource))
+                .sum::<u32>()
     }
 
     /// How many Events were published.

@@ -89,11 +89,13 @@ async fn burst(bench: &mut Bench, (size, accounts): (u32, u32), budget: u32) -> 
     let what = format!("{size} accounts, {accounts} for each instance, {limit}");
     let each = |count: u32| f64::from(count) / f64::from(size);
     let calls = u32::try_from(calls.len())?;
+    // The reset and the look at the account, and for all of an instance one read of it.
+    let calls_of_each = 2.0 + 1.0 / f64::from(accounts);
     let floor = if budget == UNLIMITED {
         bench.in_sequence(size)
     } else {
-        // What the budget allows, after the second's worth that it may begin with.
-        f64::from(calls.saturating_sub(10)) / f64::from(budget)
+        // What the budget allows, after the ten that it may begin with.
+        (f64::from(size) * calls_of_each - 10.0).max(0.0) / f64::from(budget)
     };
     let mut add = |name: &str, value, unit, floor| {
         bench
@@ -112,7 +114,7 @@ async fn burst(bench: &mut Bench, (size, accounts): (u32, u32), budget: u32) -> 
         "cloud calls for each",
         each(calls),
         Unit::Count,
-        Some(2.0 + 1.0 / f64::from(accounts)),
+        Some(calls_of_each),
     );
     add(
         "API server requests for each, without Events",

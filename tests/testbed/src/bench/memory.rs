@@ -1,7 +1,6 @@
 //! What Secrets cost that concern nobody.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::Result;
 use k8s_openapi::ByteString;
@@ -21,9 +20,6 @@ const SCENARIO: &str = "Secrets that concern nobody";
 
 /// The size of each.
 const BYTES: usize = 4096;
-
-/// After everything was listed.
-const REST: Duration = Duration::from_secs(5);
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let (resources, sizes, events) = bench
@@ -84,7 +80,7 @@ async fn rest(
     what: &str,
     floor: Option<f64>,
 ) -> Result<Usage> {
-    sleep(REST).await;
+    sleep(bench.rest()).await;
     let usage = Usage::of(operator)?;
     bench.report.add(
         (SCENARIO, format!("{what}: memory at rest")),

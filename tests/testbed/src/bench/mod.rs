@@ -10,6 +10,7 @@ mod memory;
 mod outage;
 mod plot;
 mod process;
+pub mod program;
 pub mod report;
 mod restart;
 mod single;
@@ -68,6 +69,12 @@ impl Bench {
     /// What so many rotations take one after the other, in seconds.
     fn in_sequence(&self, rotations: u32) -> f64 {
         self.rotation.mean() * f64::from(rotations) / 1000.0
+    }
+
+    /// How long a process rests before its memory is looked at. Caches have done their housekeeping by then.
+    fn rest(&self) -> Duration {
+        self.size
+            .pick(Duration::from_millis(100), Duration::from_secs(5))
     }
 
     async fn bed(&self) -> Result<Testbed> {

@@ -5,7 +5,7 @@ use procfs::process::Process;
 
 use crate::Operator;
 
-const MEBIBYTE: f64 = 1024.0;
+const KIBIBYTES_OF_A_MEBIBYTE: f64 = 1024.0;
 
 /// What the operator uses.
 pub(super) struct Usage {
@@ -28,7 +28,7 @@ impl Usage {
         let kibibytes = |value: Option<u64>| {
             value
                 .context("the kernel does not say")
-                .map(|value| value as f64 / MEBIBYTE)
+                .map(|value| value as f64 / KIBIBYTES_OF_A_MEBIBYTE)
         };
         Ok(Self {
             resident: kibibytes(status.vmrss)?,

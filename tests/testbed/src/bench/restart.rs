@@ -1,7 +1,5 @@
 //! A restart while everything is in sync.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
@@ -13,9 +11,6 @@ use super::{Bench, UNLIMITED, builder, floor, start};
 
 const SCENARIO: &str = "A restart with all in sync";
 
-/// After the last pass: caches have done their housekeeping by then.
-const REST: Duration = Duration::from_secs(5);
-
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let sizes = bench.size.pick([2, 4, 8], [100, 1_000, 10_000]);
     let bed = bench.bed().await?;
@@ -25,7 +20,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     for size in sizes {
         let fleet = Fleet::new(&bed, "restart", size, 1);
         let operator = start(&bed, UNLIMITED).await?;
-        Fleet::create(&fleet, created).await?;
+        fleet.create(created).await?;
         let added = Fleet::new(&bed, "restart", size - created, 1);
         added.wait_until_reset(&operator, 0.0).await?;
         created = size;
@@ -35,22 +30,18 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         let (calls, audit) = (bed.calls().len(), Audit::begin(&bed)?);
         let builder = builder(&bed, UNLIMITED)
             .await?
+            // So that to look at the metrics takes no time that is measured.
             .argument("--no-resource-metrics");
         let began = Instant::now();
         let operator = builder.start().await?;
         operator.wait_until_leading().await?;
         let ready = began.elapsed().as_secs_f64();
         let passes = f64::from(size);
-        fleet
-            .wait("the passes", async || {
-                Ok(operator
-                    .metric("rds_password_operator_passes_total")
-                    .await?
-                    >= passes)
-            })
+        operator
+            .wait_for_metric("rds_password_operator_passes_total", passes)
             .await?;
         let passed = began.elapsed().as_secs_f64();
-        sleep(REST).await;
+        sleep(bench.rest()).await;
         let usage = Usage::of(&operator)?;
         let requests = audit.requests()?;
         let calls = u32::try_from(bed.calls().len() - calls)?;

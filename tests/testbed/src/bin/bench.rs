@@ -2,130 +2,20 @@
 //!
 //! `cargo run --release -p testbed --bin bench`
 
-use std::fmt::Arguments as Text;
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
-use testbed::bench::{self, SCENARIOS, Size};
-use testbed::build::{self, Profile};
-use tokio::signal::unix::{SignalKind, signal};
-
-const HELP: &str = "\
-Measures the operator against an API server and a simulator of RDS on this machine, and prints a table.
-
-Usage: cargo run --release -p testbed --bin bench -- [--quick] [--only NAME]... [--operator PATH] [--output DIRECTORY]
-
-      --quick             See that each measurement runs, with the debug build; the figures say nothing. Takes a minute.
-                          Without it, half an hour: leave the machine alone meanwhile.
-      --only NAME         Only this: single, burst, budget, restart, memory, outage or cold-start. May be repeated.
-      --operator PATH     The operator's program; by default it is built.
-      --output DIRECTORY  Where results.json, table.md and the plots are written; by default target/bench.
-";
-
-/// Writes a line. Whoever has closed the output does not want to read it, and the exit code tells the rest.
-fn say(line: Text<'_>) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+#[cfg(target_os = "linux")]
+fn main() -> ExitCode {
+    testbed::bench::program::main()
 }
 
-struct Arguments {
-    size: Size,
-    only: Vec<String>,
-    operator: Option<PathBuf>,
-    output: PathBuf,
-}
-
-fn arguments() -> Result<Option<Arguments>> {
-    let mut arguments = Arguments {
-        size: Size::Full,
-        only: Vec::new(),
-        operator: None,
-        output: "target/bench".into(),
-    };
-    let mut given = std::env::args().skip(1);
-    while let Some(flag) = given.next() {
-        let mut value = || {
-            given
-                .next()
-                .with_context(|| format!("{flag} needs a value"))
-        };
-        match flag.as_str() {
-            "--quick" => arguments.size = Size::Quick,
-            "--only" => arguments.only.push(value()?),
-            "--operator" => arguments.operator = Some(value()?.into()),
-            "--output" => arguments.output = value()?.into(),
-            "--help" | "-h" => return Ok(None),
-            other => bail!("unknown flag {other}"),
-        }
-    }
-    if let Some(unknown) = arguments
-        .only
-        .iter()
-        .find(|name| !SCENARIOS.contains(&name.as_str()))
-    {
-        bail!("there is no {unknown:?} to measure");
-    }
-    if arguments.only.is_empty() {
-        arguments.only = SCENARIOS.map(str::to_owned).into();
-    }
-    Ok(Some(arguments))
-}
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            say(format_args!("{HELP}"));
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            say(format_args!("error: {error:#}\n\n{HELP}"));
-            return ExitCode::from(2);
-        }
-    };
-    // What a measurement has started ends when it is dropped.
-    let ended = tokio::select! {
-        ended = measure(arguments) => ended,
-        () = interrupted() => {
-            say(format_args!("ended on request"));
-            return ExitCode::from(130);
-        }
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(format_args!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn measure(arguments: Arguments) -> Result<()> {
-    let operator = match arguments.operator {
-        Some(operator) => operator,
-        None => {
-            let profile = match arguments.size {
-                Size::Quick => Profile::Debug,
-                Size::Full => Profile::Release,
-            };
-            build::operator(profile).await?
-        }
-    };
-    let report = bench::run(operator, arguments.size, &arguments.only).await?;
-    report.write(&arguments.output)?;
-    say(format_args!("{}", report.table()));
-    say(format_args!("Also in {}.", arguments.output.display()));
-    Ok(())
-}
-
-async fn interrupted() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    use std::io::Write as _;
+    // The exit code says it too.
+    let _ = writeln!(
+        std::io::stderr(),
+        "error: the benchmark needs Linux, whose accounts of processes it reads"
+    );
+    ExitCode::FAILURE
 }
