@@ -11,6 +11,10 @@ use tracing::error;
 /// The arguments contradict each other; clap's own code for what it refuses.
 const USAGE: u8 = 2;
 
+/// By default there would be one for each core of the node. More than two move no figure (docs/performance.md), and each takes
+/// memory; with one, whatever takes long would hold up the renewal of the lease.
+const WORKER_THREADS: usize = 2;
+
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Crd => print_crd(),
@@ -51,6 +55,7 @@ fn run_operator(arguments: RunArguments) -> ExitCode {
         return fail(&format!("the log cannot be started: {error}"), 1);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
         .enable_all()
         .build()
     {

@@ -9,7 +9,10 @@ use super::process::Usage;
 use super::report::{Picture, Unit};
 use super::{Bench, UNLIMITED, start};
 
-const SCENARIO: &str = "A burst";
+pub(super) const SCENARIO: &str = "A burst";
+
+/// The name of the table with a budget.
+pub(super) const WITH_BUDGET: &str = "A burst with a budget";
 
 /// The budget of the runs that have one, in requests a second.
 const BUDGET: u32 = 20;
@@ -81,12 +84,12 @@ async fn burst(bench: &mut Bench, (size, accounts): (u32, u32), budget: u32) -> 
     let last_status = requests.last_status.context("no status was written")?;
     let to_ready = last_status.duration_since(began).as_secs_f64();
 
-    let limit = if budget == UNLIMITED {
-        "no budget".to_owned()
+    let (scenario, limit) = if budget == UNLIMITED {
+        (SCENARIO, String::new())
     } else {
-        format!("{budget} calls a second")
+        (WITH_BUDGET, format!(", {budget} calls a second"))
     };
-    let what = format!("{size} accounts, {accounts} for each instance, {limit}");
+    let what = format!("{size} accounts, {accounts} for each instance{limit}");
     let each = |count: u32| f64::from(count) / f64::from(size);
     let calls = u32::try_from(calls.len())?;
     // The reset and the look at the account, and for all of an instance one read of it.
@@ -100,7 +103,7 @@ async fn burst(bench: &mut Bench, (size, accounts): (u32, u32), budget: u32) -> 
     let mut add = |name: &str, value, unit, floor| {
         bench
             .report
-            .add((SCENARIO, format!("{what}: {name}")), (value, unit), floor)
+            .add((scenario, format!("{what}: {name}")), (value, unit), floor)
     };
     add(
         "all written",

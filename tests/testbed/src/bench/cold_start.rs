@@ -10,7 +10,7 @@ use super::fleet::Fleet;
 use super::report::{Distribution, Unit};
 use super::{Bench, UNLIMITED, builder, start};
 
-const SCENARIO: &str = "Start";
+pub(super) const SCENARIO: &str = "Start";
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let (resources, starts) = bench.size.pick((2, 1), (20, 20));

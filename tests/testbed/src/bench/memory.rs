@@ -16,7 +16,7 @@ use super::report::{Picture, Unit};
 use super::{Bench, UNLIMITED, start};
 use crate::{Operator, Testbed};
 
-const SCENARIO: &str = "Secrets that concern nobody";
+pub(super) const SCENARIO: &str = "Secrets that concern nobody";
 
 /// The size of each.
 const BYTES: usize = 4096;

@@ -14,7 +14,7 @@ use super::process::Usage;
 use super::report::{Unit, count};
 use super::{Bench, UNLIMITED, start};
 
-const SCENARIO: &str = "An outage";
+pub(super) const SCENARIO: &str = "An outage";
 
 const ACCOUNTS_OF_AN_INSTANCE: u32 = 10;
 

@@ -20,7 +20,8 @@ Usage: cargo run --release -p testbed --bin bench -- [--quick] [--only NAME]... 
                           Without it, half an hour: leave the machine alone meanwhile.
       --only NAME         Only this: single, burst, budget, restart, memory, outage or cold-start. May be repeated.
       --operator PATH     The operator's program; by default it is built.
-      --output DIRECTORY  Where results.json, table.md and the plots are written; by default target/bench.
+      --output DIRECTORY  Where results.json and the plots are written; by default target/bench. What is there of an
+                          earlier run and was not measured now stays.
 ";
 
 /// Writes a line. Whoever has closed the output does not want to read it, and the exit code tells the rest.
@@ -113,7 +114,7 @@ async fn measure(arguments: Arguments) -> Result<()> {
             build::operator(profile).await?
         }
     };
-    let report = run(operator, arguments.size, &arguments.only).await?;
+    let mut report = run(operator, arguments.size, &arguments.only).await?;
     report.write(&arguments.output)?;
     say(format_args!("{}", report.table()));
     say(format_args!("Also in {}.", arguments.output.display()));

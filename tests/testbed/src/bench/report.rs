@@ -1,5 +1,6 @@
 //! The figures: as a table, as JSON, and as plots.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
@@ -10,8 +11,11 @@ use jiff::{SignedDuration, Timestamp};
 use procfs::Current as _;
 use serde::{Deserialize, Serialize};
 
-use super::Size;
 use super::plot::{self, Axis, Plot, Scale, Series};
+use super::{Size, burst, cold_start, memory, outage, restart, single};
+
+/// The file of all figures.
+const RESULTS: &str = "results.json";
 
 /// All that a run has measured.
 #[derive(Debug, Serialize, Deserialize)]
@@ -237,6 +241,23 @@ impl Report {
         });
     }
 
+    /// Takes over from an earlier run what this one has not measured.
+    fn complete(&mut self, earlier: Self) {
+        if earlier.conditions.quick != self.conditions.quick {
+            return;
+        }
+        let measured: HashSet<String> = self.figures.iter().map(|it| it.scenario.clone()).collect();
+        let drawn: Vec<Picture> = self.curves.iter().map(|curve| curve.picture).collect();
+        let mut figures = earlier.figures;
+        figures.retain(|figure| !measured.contains(&figure.scenario));
+        self.figures.extend(figures);
+        let mut curves = earlier.curves;
+        curves.retain(|curve| !drawn.contains(&curve.picture));
+        self.curves.extend(curves);
+        self.figures.sort_by_key(|figure| place(&figure.scenario));
+        self.curves.sort_by_key(|curve| curve.picture as u8);
+    }
+
     /// The table, in Markdown.
     #[must_use]
     pub fn table(&self) -> String {
@@ -274,15 +295,17 @@ impl Report {
         table
     }
 
-    /// Writes `results.json`, `table.md` and the plots into a directory.
+    /// Writes `results.json` and the plots into a directory, with what is there of an earlier run and was not measured now.
     ///
     /// # Errors
     /// When it cannot be written, or a plot cannot be drawn.
-    pub fn write(&self, directory: &Path) -> Result<()> {
+    pub fn write(&mut self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;
+        if let Ok(earlier) = fs::read_to_string(directory.join(RESULTS)) {
+            self.complete(serde_json::from_str(&earlier)?);
+        }
         let json = serde_json::to_string_pretty(self)?;
-        fs::write(directory.join("results.json"), json + "\n")?;
-        fs::write(directory.join("table.md"), self.table())?;
+        fs::write(directory.join(RESULTS), json + "\n")?;
         for picture in Picture::ALL {
             let curves = self.curves.iter().filter(|curve| curve.picture == picture);
             let series: Vec<Series> = curves
@@ -300,6 +323,23 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// The place of a scenario's figures in the table.
+fn place(scenario: &str) -> usize {
+    let order = [
+        single::SCENARIO,
+        burst::SCENARIO,
+        burst::WITH_BUDGET,
+        restart::SCENARIO,
+        memory::SCENARIO,
+        outage::SCENARIO,
+        cold_start::SCENARIO,
+    ];
+    order
+        .iter()
+        .position(|known| *known == scenario)
+        .unwrap_or(order.len())
 }
 
 impl Figure {

@@ -9,7 +9,7 @@ use super::process::Usage;
 use super::report::{Picture, Unit};
 use super::{Bench, UNLIMITED, builder, floor, start};
 
-const SCENARIO: &str = "A restart with all in sync";
+pub(super) const SCENARIO: &str = "A restart with all in sync";
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let sizes = bench.size.pick([2, 4, 8], [100, 1_000, 10_000]);

@@ -19,7 +19,7 @@ use super::{Bench, UNLIMITED, start};
 use crate::operator::PATIENCE;
 use crate::{Testbed, condition};
 
-const SCENARIO: &str = "One change";
+pub(super) const SCENARIO: &str = "One change";
 
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let changes: u32 = bench.size.pick(5, 200);
