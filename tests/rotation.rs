@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use k8s_openapi::jiff::Timestamp;
 use rds_password_operator::controller::observe::REUSED_FOR;
-use rds_simulator::{Account, Action, Instance, Password};
+use rds_simulator::{Account, Action, Instance, Password, Target};
 use testbed::bed::{
     ACCOUNT, INITIAL_PASSWORD, INSTANCE, until_the_lease_is_looked_at_anew, wait_until,
 };
@@ -210,7 +210,7 @@ async fn many_rotations_share_their_looks_at_the_lease() -> Result<()> {
     Ok(())
 }
 
-/// Whoever had to wait looks at the Secret again, and sends what it has by then.
+/// Whoever had to wait for long looks at the Secret again, whatever the watch tells, and sends what it has by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_changed_during_the_wait_is_not_sent() -> Result<()> {
     let (bed, _operator) = Testbed::start_with_operator(OPERATOR).await?;
@@ -221,6 +221,44 @@ async fn a_value_that_changed_during_the_wait_is_not_sent() -> Result<()> {
     bed.rotate("orders-db", "Second#Password2").await?;
     // It is the passing of time that is tried here.
     tokio::time::sleep(REUSED_FOR).await;
+    look.release();
+    bed.wait_for_password("Second#Password2").await?;
+    bed.settle().await?;
+    let history = bed.rds.password_history(INSTANCE, ACCOUNT);
+    let history: Vec<&str> = history.iter().map(Password::expose).collect();
+    assert_eq!(history, ["Second#Password2"]);
+    Ok(())
+}
+
+/// However short the wait was: another resource that reads the Secret shows that the watch has told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_the_watch_tells_has_changed_is_not_sent() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let proxy = bed.proxy().await?;
+    let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
+    operator.wait_until_leading().await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    let account = Account::new(ACCOUNT, INITIAL_PASSWORD);
+    bed.rds
+        .add_instance(Instance::new("rm-other").account(account));
+    let mut other = bed.resource("other", "orders-db");
+    "rm-other".clone_into(&mut other.spec.instance_id);
+    bed.create(&other).await?;
+    bed.wait_until_ready("other").await?;
+
+    let look = bed.rds.pause(Target::any().instance(INSTANCE));
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    look.wait_for_held(1, PATIENCE).await?;
+    let reads = Matcher::resource("secrets").verb(Verb::Get);
+    let count = |exchanges: &[Exchange]| {
+        let requests = exchanges.iter().map(|exchange| &exchange.request);
+        requests.filter(|request| reads.matches(request)).count()
+    };
+    let before = count(&proxy.exchanges());
+    bed.rotate("orders-db", "Second#Password2").await?;
+    proxy
+        .wait_for(PATIENCE, |exchanges| count(exchanges) > before)
+        .await?;
     look.release();
     bed.wait_for_password("Second#Password2").await?;
     bed.settle().await?;

@@ -21,14 +21,14 @@ use crate::secret::{self, SecretReadError, SecretSnapshot};
 /// How long one read of a resource may take: as long as one of a Secret.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long after it began a look may still be the last one before a reset, for those that had to wait for nothing: there is
-/// room for the GET of the Secret, and for a read of the instance's state at 30 ms to the cloud and back. It is a twentieth of
-/// [`FRESH_FOR`](crate::leader::FRESH_FOR), so as good as all of the time is left in which the value may be sent.
-pub const REUSED_FOR: Duration = Duration::from_millis(100);
+/// How long after it began a look may still be the last one before a reset, while the watch tells of no other version of the
+/// Secret than was read. It may be late, and the intent has to be written yet: half of [`FRESH_FOR`](crate::leader::FRESH_FOR)
+/// is left for both. Whoever waited longer looks again.
+pub const REUSED_FOR: Duration = Duration::from_secs(1);
 
-/// And for those that waited, while the watch tells of no other version of the Secret. It may be late, and so half of
-/// [`FRESH_FOR`](crate::leader::FRESH_FOR) is left. Whoever waited longer looks again.
-pub const REUSED_UNCHANGED_FOR: Duration = Duration::from_secs(1);
+/// And while it tells of none at all, as it does not before its first list: there is room for the GET of the Secret, and for a
+/// read of the instance's state at 30 ms to the cloud and back.
+const REUSED_UNSEEN_FOR: Duration = Duration::from_millis(100);
 
 /// Why nothing could be observed. All of these may pass.
 #[derive(Debug, Error)]
@@ -85,24 +85,27 @@ fn unchanged(context: &Context, resource: &Arc<DatabaseAccountPassword>) -> Opti
 #[must_use]
 pub fn is_still_good(context: &Context, observation: &Observation) -> bool {
     let resource = &observation.resource;
-    let age = observation.looked.elapsed();
-    (age < REUSED_FOR || (age < REUSED_UNCHANGED_FOR && has_known_version(context, observation)))
+    observation.looked.elapsed() < reused_for(context, observation)
         && !context.stop.is_cancelled()
         && !context.written.is_behind(resource)
         && ownership(context, resource) == Some(observation.ownership)
 }
 
-/// Whether the version of the Secret that was read is the last that its watch has told of.
-fn has_known_version(context: &Context, observation: &Observation) -> bool {
+/// For how long the look at the Secret is believed, by what its watch tells.
+fn reused_for(context: &Context, observation: &Observation) -> Duration {
     let SecretObservation::Usable(SecretValue { version, .. }) = &observation.secret else {
-        return false;
+        return Duration::ZERO;
     };
     let name = ObjectName::of(&observation.resource.metadata);
-    let index = context.index();
-    let known = index.secret_version(&name);
-    known.is_some_and(|(uid, resource_version)| {
-        *uid == version.uid && *resource_version == version.resource_version
-    })
+    match context.index().secret_version(&name) {
+        None => REUSED_UNSEEN_FOR,
+        Some((uid, resource_version))
+            if *uid == version.uid && *resource_version == version.resource_version =>
+        {
+            REUSED_FOR
+        }
+        Some(_) => Duration::ZERO,
+    }
 }
 
 /// Like [`observe`], for whoever is about to send a reset: it always reads the Secret, and takes no turn among the other reads.

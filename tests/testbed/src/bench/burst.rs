@@ -103,7 +103,7 @@ async fn burst(bench: &mut Bench, (size, accounts): (u32, u32), budget: u32) -> 
     let mut add = |name: &str, value, unit, floor| {
         bench
             .report
-            .add((scenario, format!("{what}: {name}")), (value, unit), floor)
+            .add((scenario, format!("{what}: {name}")), (value, unit), floor);
     };
     add(
         "all written",

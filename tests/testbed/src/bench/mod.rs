@@ -98,15 +98,15 @@ pub async fn run(operator: PathBuf, size: Size, scenarios: &[String]) -> Result<
         report,
     };
     for scenario in scenarios {
-        bench.report.begin(scenario);
+        Report::begin(scenario);
         match scenario.as_str() {
-            "single" => single::measure(&mut bench).await?,
-            "burst" => burst::measure(&mut bench).await?,
-            "budget" => burst::measure_with_budget(&mut bench).await?,
-            "restart" => restart::measure(&mut bench).await?,
-            "memory" => memory::measure(&mut bench).await?,
-            "outage" => outage::measure(&mut bench).await?,
-            "cold-start" => cold_start::measure(&mut bench).await?,
+            "single" => Box::pin(single::measure(&mut bench)).await?,
+            "burst" => Box::pin(burst::measure(&mut bench)).await?,
+            "budget" => Box::pin(burst::measure_with_budget(&mut bench)).await?,
+            "restart" => Box::pin(restart::measure(&mut bench)).await?,
+            "memory" => Box::pin(memory::measure(&mut bench)).await?,
+            "outage" => Box::pin(outage::measure(&mut bench)).await?,
+            "cold-start" => Box::pin(cold_start::measure(&mut bench)).await?,
             other => bail!(
                 "there is no scenario {other:?}, only {}",
                 SCENARIOS.join(", ")

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{SCENARIOS, Size, run};
@@ -73,8 +74,18 @@ fn arguments() -> Result<Option<Arguments>> {
 }
 
 /// Runs the benchmark, and returns how it ended.
-#[tokio::main]
-pub async fn main() -> ExitCode {
+#[must_use]
+pub fn main() -> ExitCode {
+    match Runtime::new() {
+        Ok(runtime) => runtime.block_on(run_arguments()),
+        Err(error) => {
+            say(format_args!("error: no threads: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_arguments() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
@@ -104,17 +115,17 @@ pub async fn main() -> ExitCode {
 }
 
 async fn measure(arguments: Arguments) -> Result<()> {
-    let operator = match arguments.operator {
-        Some(operator) => operator,
-        None => {
-            let profile = match arguments.size {
-                Size::Quick => Profile::Debug,
-                Size::Full => Profile::Release,
-            };
-            build::operator(profile).await?
-        }
+    let operator = if let Some(operator) = arguments.operator {
+        operator
+    } else {
+        let profile = match arguments.size {
+            Size::Quick => Profile::Debug,
+            Size::Full => Profile::Release,
+        };
+        build::operator(profile).await?
     };
-    let mut report = run(operator, arguments.size, &arguments.only).await?;
+    let run = run(operator, arguments.size, &arguments.only);
+    let mut report = Box::pin(run).await?;
     report.write(&arguments.output)?;
     say(format_args!("{}", report.table()));
     say(format_args!("Also in {}.", arguments.output.display()));

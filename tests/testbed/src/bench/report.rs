@@ -209,7 +209,7 @@ impl Report {
     }
 
     /// Says on standard error what is measured next.
-    pub(super) fn begin(&self, scenario: &str) {
+    pub(super) fn begin(scenario: &str) {
         // Nobody may be there to read it.
         let _ = writeln!(std::io::stderr(), "{}: {scenario}", Timestamp::now());
     }
@@ -346,11 +346,11 @@ impl Figure {
     fn line(&self) -> String {
         let floor = self
             .floor
-            .map_or("".to_owned(), |floor| self.unit.text(floor));
+            .map_or_else(String::new, |floor| self.unit.text(floor));
         let ratio = self
             .floor
             .filter(|floor| *floor > 0.0)
-            .map_or("".to_owned(), |floor| format!("{:.2}", self.value / floor));
+            .map_or_else(String::new, |floor| format!("{:.2}", self.value / floor));
         format!(
             "| {} | {} | {floor} | {ratio} |",
             self.name,

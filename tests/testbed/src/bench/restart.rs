@@ -36,9 +36,9 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         let operator = builder.start().await?;
         operator.wait_until_leading().await?;
         let ready = began.elapsed().as_secs_f64();
-        let passes = f64::from(size);
+        let all = f64::from(size);
         operator
-            .wait_for_metric("rds_password_operator_passes_total", passes)
+            .wait_for_metric("rds_password_operator_passes_total", all)
             .await?;
         let passed = began.elapsed().as_secs_f64();
         sleep(bench.rest()).await;
@@ -51,7 +51,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
                 (SCENARIO, format!("{size} resources: {name}")),
                 (value, unit),
                 floor,
-            )
+            );
         };
         add("until ready", ready, Unit::Seconds, Some(floor));
         add(

@@ -113,7 +113,7 @@ async fn change(
 struct Watch {
     resets: mpsc::UnboundedReceiver<(String, String, Timestamp)>,
     known: std::collections::HashMap<String, String>,
-    _watch: AbortOnDropHandle<()>,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Watch {
@@ -147,7 +147,7 @@ impl Watch {
         Ok(Self {
             resets,
             known,
-            _watch: AbortOnDropHandle::new(watch),
+            _task: AbortOnDropHandle::new(watch),
         })
     }
 

@@ -104,6 +104,8 @@ impl Configuration {
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
             format!("--audit-log-path={}", file("audit.log")),
             format!("--audit-policy-file={}", file("audit-policy.yaml")),
+            // In MiB. Beyond, it would begin another file: by default after 100, which are some hundred thousand lines.
+            "--audit-log-maxsize=10240".to_owned(),
             "--profiling=false".to_owned(),
         ]
     }
