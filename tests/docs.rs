@@ -31,6 +31,8 @@ const API: &str = "docs/api.md";
 const ARCHITECTURE: &str = "docs/architecture.md";
 const DEPENDENCIES: &str = "docs/dependencies.md";
 const OPERATIONS: &str = "docs/operations.md";
+#[cfg(target_os = "linux")]
+const PERFORMANCE: &str = "docs/performance.md";
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -732,5 +734,19 @@ fn sections_that_the_operations_manual_names() -> Result<()> {
             .any(|line| line.starts_with('#') && anchor(line) == section);
         ensure!(there, "{file} has no section {section}");
     }
+    Ok(())
+}
+
+/// The bench writes the figures down beside the plots (`--output docs/performance`).
+#[cfg(target_os = "linux")]
+#[test]
+fn performance_has_the_figures_that_were_measured() -> Result<()> {
+    let results = read("docs/performance/results.json")?;
+    let report: testbed::bench::report::Report = serde_json::from_str(&results)?;
+    let table = report.table();
+    ensure!(
+        read(PERFORMANCE)?.contains(table.trim()),
+        "{PERFORMANCE} must have this:\n\n{table}"
+    );
     Ok(())
 }

@@ -77,8 +77,7 @@ const CONCURRENT_READS: usize = 16;
 const CONCURRENT_WRITES: usize = 16;
 
 /// How many are that say that a reset waits, and how many Events are sent: one, since where many are to be made, a reset that is
-/// to be written down comes first (two of each cost a burst a quarter of its time). Each by itself, so that the status is told
-/// the truth though no Event can be sent.
+/// to be written down comes first. Each by itself, so that the status is told the truth though no Event can be sent.
 const CONCURRENT_ANNOUNCEMENTS: usize = 1;
 const CONCURRENT_EVENTS: usize = 1;
 
