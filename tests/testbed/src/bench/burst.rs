@@ -17,16 +17,14 @@ pub(super) const WITH_BUDGET: &str = "A burst with a budget";
 /// The budget of the runs that have one, in requests a second.
 const BUDGET: u32 = 20;
 
-/// How many accounts there are in the small and the large burst.
-fn sizes(bench: &Bench) -> (u32, u32) {
-    bench.size.pick((4, 8), (500, 5_000))
-}
-
 pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
-    let (few, many) = sizes(bench);
+    let bursts: &[(u32, u32)] = bench.size.pick(
+        &[(4, 1), (8, 10)],
+        &[(125, 1), (500, 1), (500, 10), (5_000, 1), (5_000, 10)],
+    );
     let mut by_size = Vec::new();
     let mut in_sequence = Vec::new();
-    for (size, accounts) in [(few / 4, 1), (few, 1), (few, 10), (many, 1), (many, 10)] {
+    for &(size, accounts) in bursts {
         let seconds = burst(bench, (size, accounts), UNLIMITED).await?;
         if accounts == 1 {
             by_size.push((f64::from(size), seconds));
@@ -44,8 +42,8 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
 
 /// The same with a budget.
 pub(super) async fn measure_with_budget(bench: &mut Bench) -> Result<()> {
-    let (few, many) = sizes(bench);
-    for size in [few, many] {
+    let sizes: &[u32] = bench.size.pick(&[8], &[500, 5_000]);
+    for &size in sizes {
         burst(bench, (size, 10), BUDGET).await?;
     }
     Ok(())

@@ -23,6 +23,9 @@ const PATIENCE_FOR_EACH: Duration = Duration::from_millis(500);
 /// How often a wait looks at the operator's metrics, which takes the operator time that is measured. No figure depends on it.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The same for each resource of a small fleet.
+const LOOK_FOR_EACH: Duration = Duration::from_millis(10);
+
 /// The metric that counts the resets whose success stands in the status.
 const SUCCEEDED: &str = "rds_password_operator_resets_total{trigger=";
 
@@ -125,7 +128,7 @@ impl<'a> Fleet<'a> {
         let deadline = Instant::now() + Duration::from_secs(60) + PATIENCE_FOR_EACH * self.size;
         while !is_so().await? {
             ensure!(Instant::now() < deadline, "in vain waited for: {what}");
-            sleep(LOOK).await;
+            sleep(LOOK.min(LOOK_FOR_EACH * self.size)).await;
         }
         Ok(())
     }
