@@ -7,8 +7,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::schedule;
 use crate::api::{
-    ConditionType, DatabaseAccountPassword, PasswordSyncedReason, SecretVersion, StoredFingerprint,
-    Trigger,
+    Attempt, ConditionType, DatabaseAccountPassword, PasswordSyncedReason, SecretVersion,
+    StoredFingerprint, Trigger,
 };
 use crate::fingerprint::Comparison;
 use crate::rds::password::{Password, PasswordRule};
@@ -134,7 +134,8 @@ pub fn decide(observation: &Observation, now: Timestamp) -> Decision {
     if resource.spec.suspend {
         return Decision::Suspended;
     }
-    match attempt_not_before(resource, &value.fingerprint) {
+    let last = last_attempt_of(resource, &value.fingerprint);
+    match last.map(|attempt| attempt.next_time.0) {
         Some(until) if schedule::is_ahead(until, now, schedule::LONGEST) => {
             Decision::Wait { until }
         }
@@ -232,16 +233,17 @@ pub(super) fn account_was_not_available(resource: &DatabaseAccountPassword) -> b
         })
 }
 
-/// The time before which this very value, spec and request must not be tried again.
-fn attempt_not_before(
-    resource: &DatabaseAccountPassword,
+/// The last try, if it was of this very value, spec and request. Before its `nextTime` they must not be tried again.
+#[must_use]
+pub fn last_attempt_of<'a>(
+    resource: &'a DatabaseAccountPassword,
     fingerprint: &StoredFingerprint,
-) -> Option<Timestamp> {
+) -> Option<&'a Attempt> {
     let attempt = resource.status.as_ref()?.last_attempt.as_ref()?;
     (attempt.generation == resource.metadata.generation
         && attempt.request.as_deref() == resource.request()
         && attempt.fingerprint == *fingerprint)
-        .then_some(attempt.next_time.0)
+        .then_some(attempt)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// is left for both. Whoever waited longer looks again.
 pub const REUSED_FOR: Duration = Duration::from_secs(1);
 
-/// And while it tells of none at all, as it does not before its first list: there is room for the GET of the Secret, and for a
+/// And while it tells of none at all, as of a Secret that was there before anybody read it: there is room for the GET of the Secret, and for a
 /// read of the instance's state at 30 ms to the cloud and back.
 const REUSED_UNSEEN_FOR: Duration = Duration::from_millis(100);
 
@@ -69,9 +69,9 @@ fn unchanged(context: &Context, resource: &Arc<DatabaseAccountPassword>) -> Opti
     let name = ObjectName::of(&resource.metadata);
     let mut index = context.index();
     let ownership = Ownership::of(index.owns(&name, &resource.spec.target())?);
-    let (uid, resource_version) = index.first_look(&name)?;
+    let seen = index.first_look(&name)?;
     let settled = settled_with(resource, &context.keyring)?;
-    (settled.uid == *uid && settled.resource_version == *resource_version).then(|| Observation {
+    is_version(settled, seen).then(|| Observation {
         resource: resource.clone(),
         ownership,
         secret: SecretObservation::Unchanged,
@@ -99,13 +99,14 @@ fn reused_for(context: &Context, observation: &Observation) -> Duration {
     let name = ObjectName::of(&observation.resource.metadata);
     match context.index().secret_version(&name) {
         None => REUSED_UNSEEN_FOR,
-        Some((uid, resource_version))
-            if *uid == version.uid && *resource_version == version.resource_version =>
-        {
-            REUSED_FOR
-        }
+        Some(seen) if is_version(version, seen) => REUSED_FOR,
         Some(_) => Duration::ZERO,
     }
+}
+
+/// Whether this is the version (uid and resourceVersion) that the watch has told of.
+fn is_version(version: &SecretVersion, (uid, resource_version): &(String, String)) -> bool {
+    version.uid == *uid && version.resource_version == *resource_version
 }
 
 /// Like [`observe`], for whoever is about to send a reset: it always reads the Secret, and takes no turn among the other reads.

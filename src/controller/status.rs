@@ -11,6 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::decide::{
     Decision, Observation, SecretObservation, SecretProblem, SecretValue, is_reset_due,
+    last_attempt_of,
 };
 use super::outcome::{Accepted, Outcome};
 use crate::api::{Attempt, ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus};
@@ -142,12 +143,7 @@ fn last_attempt(observation: &Observation) -> Option<&Attempt> {
     let SecretObservation::Usable(value) = &observation.secret else {
         return None;
     };
-    let resource = &*observation.resource;
-    let attempt = resource.status.as_ref()?.last_attempt.as_ref()?;
-    (attempt.generation == resource.metadata.generation
-        && attempt.request.as_deref() == resource.request()
-        && attempt.fingerprint == value.fingerprint)
-        .then_some(attempt)
+    last_attempt_of(&observation.resource, &value.fingerprint)
 }
 
 /// For how long the resource has not been ready; nothing, where it is, or was never looked at.
