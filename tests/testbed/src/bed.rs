@@ -25,6 +25,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::ControlPlane;
+use crate::audit::{Audit, Request};
 use crate::install::{self, OPERATOR};
 use crate::operator::{Operator, OperatorBuilder, PATIENCE, POLL};
 use crate::proxy::ApiProxy;
@@ -503,23 +504,24 @@ impl Testbed {
     /// # Errors
     /// When the log cannot be read.
     pub fn operators_requests(&self, since: Timestamp) -> Result<BTreeMap<String, usize>> {
-        let operator = format!("system:serviceaccount:{OPERATOR}:{OPERATOR}");
         let mut requests = BTreeMap::new();
-        for line in std::fs::read_to_string(self.control_plane.audit_log())?.lines() {
-            let event: Value = serde_json::from_str(line)?;
-            let text = |pointer: &str| {
-                let value = event.pointer(pointer).and_then(Value::as_str);
-                value.unwrap_or_default()
-            };
-            let time: Timestamp = text("/requestReceivedTimestamp").parse()?;
-            let name = text("/objectRef/name");
-            if text("/user/username") != operator || time < since || name.starts_with("rm-settle") {
+        for request in Audit::whole(&self.control_plane).requests()? {
+            if request.received < since || request.name.starts_with("rm-settle") {
                 continue;
             }
-            let resource = text("/objectRef/resource");
-            let subresource = text("/objectRef/subresource");
-            let slash = if subresource.is_empty() { "" } else { "/" };
-            let request = format!("{} {resource}{slash}{subresource} {name}", text("/verb"));
+            let slash = if request.subresource.is_empty() {
+                ""
+            } else {
+                "/"
+            };
+            let Request {
+                verb,
+                resource,
+                subresource,
+                name,
+                ..
+            } = request;
+            let request = format!("{verb} {resource}{slash}{subresource} {name}");
             *requests.entry(request).or_default() += 1;
         }
         Ok(requests)

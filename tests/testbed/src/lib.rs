@@ -1,5 +1,6 @@
 //! What the tests and the demo run the operator against.
 
+pub mod audit;
 pub mod bed;
 #[cfg(target_os = "linux")]
 pub mod bench;
@@ -12,6 +13,7 @@ pub mod install;
 pub mod node;
 pub mod operator;
 mod process;
+pub mod program;
 pub mod prometheus_operator;
 pub mod promtool;
 pub mod proxy;

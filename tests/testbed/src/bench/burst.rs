@@ -3,11 +3,12 @@
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use super::audit::Audit;
 use super::fleet::{Fleet, resets};
 use super::process::Usage;
 use super::report::{Picture, Unit};
+use super::requests::Requests;
 use super::{Bench, UNLIMITED, start};
+use crate::audit::Audit;
 
 pub(super) const SCENARIO: &str = "A burst";
 
@@ -69,13 +70,13 @@ async fn burst(bench: &mut Bench, (size, accounts): (u32, u32), budget: u32) -> 
         })
         .await?;
     let (calls_before, before) = (bed.calls().len(), resets(&operator).await?);
-    let audit = Audit::begin(&bed)?;
+    let audit = Audit::begin(&bed.control_plane)?;
     let began = Timestamp::now();
     fleet.rotate_all(1).await?;
     let written = Timestamp::now();
     fleet.wait_until_reset(&operator, before).await?;
     let calls = fleet.calls(calls_before);
-    let requests = audit.requests()?;
+    let requests = Requests::of(audit.requests()?);
     let to_reset = Fleet::last_reset(&calls)?
         .duration_since(began)
         .as_secs_f64();

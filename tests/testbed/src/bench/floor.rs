@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -185,21 +186,18 @@ pub(super) async fn list_everything(bed: &Testbed) -> Result<f64> {
         Api::<Secret>::all(client),
     );
     let began = Instant::now();
+    pages(async |page| Ok(resources.list(&page).await?.metadata)).await?;
+    pages(async |page| Ok(secrets.list_metadata(&page).await?.metadata)).await?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// Lists page by page to the end.
+async fn pages(list: impl AsyncFn(ListParams) -> Result<ListMeta>) -> Result<()> {
     let mut page = ListParams::default().limit(PAGE);
     loop {
-        let listed = resources.list(&page).await?;
-        match listed.metadata.continue_ {
+        match list(page.clone()).await?.continue_ {
             Some(next) if !next.is_empty() => page.continue_token = Some(next),
-            _ => break,
+            _ => return Ok(()),
         }
     }
-    page.continue_token = None;
-    loop {
-        let listed = secrets.list_metadata(&page).await?;
-        match listed.metadata.continue_ {
-            Some(next) if !next.is_empty() => page.continue_token = Some(next),
-            _ => break,
-        }
-    }
-    Ok(began.elapsed().as_secs_f64())
 }

@@ -1,7 +1,6 @@
 //! Measures the operator's speed, memory and requests, each figure beside the least that the same job could cost, taken in the
 //! same run.
 
-pub mod audit;
 mod burst;
 mod cold_start;
 mod fleet;
@@ -12,6 +11,7 @@ mod plot;
 mod process;
 pub mod program;
 pub mod report;
+mod requests;
 mod restart;
 mod single;
 
@@ -90,7 +90,7 @@ pub async fn run(operator: PathBuf, size: Size, scenarios: &[String]) -> Result<
     let nothing = (Duration::ZERO, Duration::ZERO);
     let floor = floor::measure(&operator, size.pick(5, 200), &[nothing]).await?;
     let rotation = floor.into_iter().next().context("no floor")?.to_ready;
-    let report = Report::new(size, &operator)?;
+    let report = Report::new(size)?;
     let mut bench = Bench {
         operator,
         size,

@@ -1,16 +1,14 @@
 //! The command line of the benchmark.
 
-use std::fmt::Arguments as Text;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{SCENARIOS, Size, run};
 use crate::build::{self, Profile};
+use crate::program::{say, until_interrupted};
 
 const HELP: &str = "\
 Measures the operator against an API server and a simulator of RDS on this machine, and prints a table.
@@ -24,11 +22,6 @@ Usage: cargo run --release -p testbed --bin bench -- [--quick] [--only NAME]... 
       --output DIRECTORY  Where results.json and the plots are written; by default target/bench. What is there of an
                           earlier run and was not measured now stays.
 ";
-
-/// Writes a line. Whoever has closed the output does not want to read it, and the exit code tells the rest.
-fn say(line: Text<'_>) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
 
 struct Arguments {
     size: Size,
@@ -97,21 +90,16 @@ async fn run_arguments() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // What a measurement has started ends when it is dropped.
-    let ended = tokio::select! {
-        ended = measure(arguments) => ended,
-        () = interrupted() => {
-            say(format_args!("ended on request"));
-            return ExitCode::from(130);
+    until_interrupted(async {
+        match measure(arguments).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(format_args!("error: {error:#}"));
+                ExitCode::FAILURE
+            }
         }
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(format_args!("error: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    })
+    .await
 }
 
 async fn measure(arguments: Arguments) -> Result<()> {
@@ -130,14 +118,4 @@ async fn measure(arguments: Arguments) -> Result<()> {
     say(format_args!("{}", report.table()));
     say(format_args!("Also in {}.", arguments.output.display()));
     Ok(())
-}
-
-async fn interrupted() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }

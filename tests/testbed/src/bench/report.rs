@@ -35,7 +35,6 @@ struct Conditions {
     kernel: String,
     /// Whether the figures say nothing, since there were too few of each.
     quick: bool,
-    binary_mebibytes: f64,
 }
 
 /// One line of the table.
@@ -187,7 +186,7 @@ pub(super) fn count(number: usize) -> f64 {
 }
 
 impl Report {
-    pub(super) fn new(size: Size, operator: &Path) -> Result<Self> {
+    pub(super) fn new(size: Size) -> Result<Self> {
         let processor = procfs::CpuInfo::current()?;
         let memory = procfs::Meminfo::current()?;
         Ok(Self {
@@ -200,8 +199,6 @@ impl Report {
                     .trim()
                     .to_owned(),
                 quick: size == Size::Quick,
-                #[expect(clippy::cast_precision_loss, reason = "no program has 2^53 bytes")]
-                binary_mebibytes: operator.metadata()?.len() as f64 / (1024.0 * 1024.0),
             },
             figures: Vec::new(),
             curves: Vec::new(),

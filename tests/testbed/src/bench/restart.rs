@@ -3,11 +3,12 @@
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
-use super::audit::Audit;
 use super::fleet::Fleet;
 use super::process::Usage;
 use super::report::{Picture, Unit};
+use super::requests::Requests;
 use super::{Bench, UNLIMITED, builder, floor, start};
+use crate::audit::Audit;
 
 pub(super) const SCENARIO: &str = "A restart with all in sync";
 
@@ -27,7 +28,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         operator.terminate().await?;
         let floor = floor::list_everything(&bed).await?;
 
-        let (calls, audit) = (bed.calls().len(), Audit::begin(&bed)?);
+        let (calls, audit) = (bed.calls().len(), Audit::begin(&bed.control_plane)?);
         let builder = builder(&bed, UNLIMITED)
             .await?
             // So that to look at the metrics takes no time that is measured.
@@ -43,7 +44,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         let passed = began.elapsed().as_secs_f64();
         sleep(bench.rest()).await;
         let usage = Usage::of(&operator)?;
-        let requests = audit.requests()?;
+        let requests = Requests::of(audit.requests()?);
         let calls = u32::try_from(bed.calls().len() - calls)?;
 
         let mut add = |name: &str, value, unit, floor| {

@@ -11,11 +11,12 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::audit::Audit;
 use super::fleet::Fleet;
 use super::floor::{self, LATENCIES, PACES, Rotations, answer_after};
 use super::report::{Picture, Unit};
+use super::requests::Requests;
 use super::{Bench, UNLIMITED, start};
+use crate::audit::Audit;
 use crate::operator::PATIENCE;
 use crate::{Testbed, condition};
 
@@ -39,7 +40,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         for (pace, pause) in PACES {
             let floor = floors.next().context("no floor")?;
             round += 1;
-            let (calls, audit) = (bed.calls().len(), Audit::begin(&bed)?);
+            let (calls, audit) = (bed.calls().len(), Audit::begin(&bed.control_plane)?);
             let mut measured = Rotations::default();
             for number in 0..changes {
                 sleep(pause).await;
@@ -65,7 +66,7 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
                     bench.report.draw(Picture::SingleChange, &name, shares);
                 }
                 let each = |count: u32| (f64::from(count) / f64::from(changes), Unit::Count);
-                let requests = audit.requests()?;
+                let requests = Requests::of(audit.requests()?);
                 let calls = u32::try_from(fleet.calls(calls).len())?;
                 bench.report.add(
                     (SCENARIO, format!("{pace}: cloud calls for each")),

@@ -2,17 +2,15 @@
 //!
 //! `cargo build && cargo run -p testbed --bin soak -- --minutes 30`
 
-use std::fmt::Arguments as Text;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use testbed::program::{say, until_interrupted};
 use testbed::soak::plan::{Plan, Round, Size};
 use testbed::soak::report::Report;
 use testbed::soak::{Failure, run};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 const HELP: &str = "\
@@ -27,11 +25,6 @@ Usage: cargo run -p testbed --bin soak -- [--minutes N] [--seed S] [--sequence K
       --short          Short sequences, as in the tests.
       --keep-going     Go on after a sequence that failed.
 ";
-
-/// Writes a line. Whoever has closed the output does not want to read it, and the exit code tells the rest.
-fn say(line: Text<'_>) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
 
 struct Arguments {
     minutes: u64,
@@ -86,24 +79,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // What a sequence has started ends when it is dropped.
-    tokio::select! {
-        ended = soak(&arguments) => ended,
-        () = interrupted() => {
-            say(format_args!("ended on request"));
-            ExitCode::from(130)
-        }
-    }
-}
-
-async fn interrupted() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    until_interrupted(soak(&arguments)).await
 }
 
 async fn soak(arguments: &Arguments) -> ExitCode {
