@@ -8,14 +8,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use rds_password_operator::api::{Attempt, DatabaseAccountPassword};
-use rds_simulator::{Account, Action, Call, Instance, Timestamp};
+use rds_simulator::{Action, Call, Instance, Timestamp};
 use testbed::Testbed;
-use testbed::bed::{INITIAL_PASSWORD, wait_until};
 use testbed::proxy::{Matcher, Verb};
+use testbed::wait_until;
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,22 +28,7 @@ const RUNNING_IS_KEPT: i64 = 3;
 const ANY_OTHER_STATE_IS_KEPT: i64 = 1;
 
 fn member(bed: &Testbed, number: usize, secret: &str) -> Result<DatabaseAccountPassword> {
-    let name = format!("account-{number}");
-    bed.rds
-        .add_account(CROWDED, Account::new(&name, INITIAL_PASSWORD))?;
-    let mut resource = bed.resource(&name, secret);
-    CROWDED.clone_into(&mut resource.spec.instance_id);
-    resource.spec.account_name = name;
-    Ok(resource)
-}
-
-async fn create_all(bed: &Testbed, resources: &[DatabaseAccountPassword]) -> Result<()> {
-    stream::iter(resources)
-        .map(async |resource: &DatabaseAccountPassword| bed.create(resource).await)
-        .buffer_unordered(8)
-        .try_collect::<Vec<_>>()
-        .await?;
-    Ok(())
+    bed.add_account(&format!("account-{number}"), CROWDED, secret)
 }
 
 /// The accounts of one instance, with the passwords of one Secret.
@@ -52,7 +36,7 @@ async fn a_crowd(bed: &Testbed, status: &'static str) -> Result<()> {
     bed.rds.add_instance(Instance::new(CROWDED).status(status));
     bed.create_secret("password", "First#Password1").await?;
     let crowd = (0..ACCOUNTS).map(|number| member(bed, number, "password"));
-    create_all(bed, &crowd.collect::<Result<Vec<_>>>()?).await
+    bed.create_all(&crowd.collect::<Result<Vec<_>>>()?).await
 }
 
 fn looks(bed: &Testbed) -> Vec<Call> {

@@ -13,7 +13,7 @@ use futures::stream::{self, TryStreamExt as _};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use rds_password_operator::api::DatabaseAccountPassword;
-use rds_simulator::{Account, Call, Instance, Password};
+use rds_simulator::{Account, Instance, Password};
 use serde_json::json;
 use testbed::bed::{INITIAL_PASSWORD, INSTANCE};
 use testbed::operator::{OperatorBuilder, PATIENCE};
@@ -307,7 +307,8 @@ async fn a_watch_that_is_down_does_not_hold_up_the_other() -> Result<()> {
 
     cut_watch(&proxy, RESOURCES, true).await?;
     bed.rotate("orders", "Second#Password2").await?;
-    given(&bed, "orders", "Second#Password2").await?;
+    bed.wait_for_login((INSTANCE, "orders"), "Second#Password2")
+        .await?;
     operator.wait_for_log("not watching").await?;
     let (status, obstacles) = operator.get("/readyz").await?;
     assert_eq!(status, 503, "{obstacles}");
@@ -323,27 +324,17 @@ async fn a_watch_that_is_down_does_not_hold_up_the_other() -> Result<()> {
     .await?;
     bed.rotate("orders", "Third#Password3").await?;
     proxy.mend();
-    given(&bed, "orders", "Third#Password3").await?;
+    bed.wait_for_login((INSTANCE, "orders"), "Third#Password3")
+        .await?;
     operator.wait_until_ready().await?;
     Ok(())
 }
 
 /// A resource and its Secret of this name, for an account of this name.
 async fn in_sync(bed: &Testbed, name: &str) -> Result<()> {
-    let account = Account::new(name, INITIAL_PASSWORD);
-    bed.rds.add_account(INSTANCE, account)?;
     bed.create_secret(name, "First#Password1").await?;
-    let mut resource = bed.resource(name, name);
-    name.clone_into(&mut resource.spec.account_name);
-    bed.create(&resource).await?;
+    bed.create(&bed.add_account(name, INSTANCE, name)?).await?;
     bed.wait_until_ready(name).await?;
-    Ok(())
-}
-
-async fn given(bed: &Testbed, account: &str, password: &str) -> Result<()> {
-    let journal = bed.rds.journal();
-    let login = |_: &[Call]| bed.rds.login(INSTANCE, account, password);
-    journal.wait_for(PATIENCE, login).await?;
     Ok(())
 }
 

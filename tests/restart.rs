@@ -13,12 +13,11 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use kube::api::{Api, PostParams};
-use rds_simulator::{Account, Call};
 use rstest::rstest;
 use serde_json::json;
 use testbed::Testbed;
-use testbed::bed::{INITIAL_PASSWORD, INSTANCE, NAMESPACE};
-use testbed::operator::{OperatorBuilder, PATIENCE};
+use testbed::bed::{INSTANCE, NAMESPACE};
+use testbed::operator::OperatorBuilder;
 use testbed::proxy::{ApiProxy, Exchange, Matcher, Verb};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
@@ -88,7 +87,7 @@ async fn nothing_is_read_that_nobody_has_touched(#[case] start: Start) -> Result
 
     // It has an ear for what comes.
     bed.rotate("orders-3", SECOND).await?;
-    given(&bed, "orders-3", SECOND).await?;
+    bed.wait_for_login((INSTANCE, "orders-3"), SECOND).await?;
     bed.settle().await?;
     let read = reads(&proxy, "orders-");
     assert!(read.iter().all(|name| name == "orders-3"), "{read:?}");
@@ -108,7 +107,7 @@ async fn what_was_changed_while_nobody_led_is_read_once_and_applied() -> Result<
 
     let proxy = bed.proxy().await?;
     let _operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
-    given(&bed, "rotated", SECOND).await?;
+    bed.wait_for_login((INSTANCE, "rotated"), SECOND).await?;
     bed.wait_for_reason("deleted", "SecretNotFound").await?;
     bed.wait_for("requested", "reset", |resource| {
         let status = resource.status.as_ref();
@@ -157,14 +156,14 @@ async fn a_list_that_fails_holds_nobody_up(#[case] trouble: Trouble) -> Result<(
         Trouble::ResourcesFailOnce => proxy.refuse(list(RESOURCES), 1, 500),
     }
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
-    given(&bed, "rotated", SECOND).await?;
+    bed.wait_for_login((INSTANCE, "rotated"), SECOND).await?;
     operator.wait_for_metric(IN_SYNC, 1.0).await?;
     bed.wait_until_ready("rotated").await?;
 
     proxy.mend();
     operator.wait_until_ready().await?;
     bed.rotate("untouched", SECOND).await?;
-    given(&bed, "untouched", SECOND).await?;
+    bed.wait_for_login((INSTANCE, "untouched"), SECOND).await?;
     bed.settle().await
 }
 
@@ -176,7 +175,7 @@ async fn a_list_that_stands_still_holds_nobody_up() -> Result<()> {
     let proxy = bed.proxy().await?;
     let list = proxy.hold(Matcher::resource("secrets").verb(Verb::List));
     let operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
-    given(&bed, "rotated", SECOND).await?;
+    bed.wait_for_login((INSTANCE, "rotated"), SECOND).await?;
     operator.wait_for_metric(IN_SYNC, 1.0).await?;
     let failed = r#"rds_password_operator_watch_errors_total{watch="Secret"} "#;
     assert!(operator.metric(failed).await? < 1.0, "it still waits");
@@ -198,7 +197,7 @@ async fn a_namespace_that_cannot_be_listed_costs_the_others_nothing() -> Result<
     first.wait_until_leading().await?;
     for (namespace, name) in [("team-a", "theirs"), (NAMESPACE, "ours")] {
         create_in(&bed, namespace, name).await?;
-        given(&bed, name, FIRST).await?;
+        bed.wait_for_login((INSTANCE, name), FIRST).await?;
         bed.wait_for_in(namespace, name, "without a try", |resource| {
             let status = resource.status.as_ref();
             status.is_some_and(|it| it.last_reset.is_some() && it.last_attempt.is_none())
@@ -235,8 +234,6 @@ async fn in_sync(names: &[&str]) -> Result<Testbed> {
 
 /// An account, a Secret and a resource of this name.
 async fn create_in(bed: &Testbed, namespace: &str, name: &str) -> Result<()> {
-    bed.rds
-        .add_account(INSTANCE, Account::new(name, INITIAL_PASSWORD))?;
     let value = ByteString(FIRST.as_bytes().to_vec());
     let secret = Secret {
         metadata: ObjectMeta {
@@ -249,17 +246,9 @@ async fn create_in(bed: &Testbed, namespace: &str, name: &str) -> Result<()> {
     Api::<Secret>::namespaced(bed.client.clone(), namespace)
         .create(&PostParams::default(), &secret)
         .await?;
-    let mut resource = bed.resource(name, name);
+    let mut resource = bed.add_account(name, INSTANCE, name)?;
     resource.metadata.namespace = Some(namespace.to_owned());
-    name.clone_into(&mut resource.spec.account_name);
     bed.create(&resource).await?;
-    Ok(())
-}
-
-async fn given(bed: &Testbed, account: &str, password: &str) -> Result<()> {
-    let journal = bed.rds.journal();
-    let login = |_: &[Call]| bed.rds.login(INSTANCE, account, password);
-    journal.wait_for(PATIENCE, login).await?;
     Ok(())
 }
 

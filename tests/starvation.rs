@@ -7,11 +7,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use kube::api::ListParams;
 use rds_password_operator::api::DatabaseAccountPassword;
-use rds_simulator::{Account, Action, Call, Fault, Instance, Target};
-use testbed::bed::{INITIAL_PASSWORD, INSTANCE, with_access_key};
+use rds_simulator::{Action, Call, Fault, Instance, Target};
+use testbed::bed::{INSTANCE, with_access_key};
 use testbed::proxy::{Matcher, Verb};
 use testbed::{Testbed, reason, wait_until};
 
@@ -25,31 +24,12 @@ const OTHERS: usize = 10;
 const CROWDED: &str = "rm-crowded";
 const THROTTLED_KEY: &str = "throttled-key";
 
-/// An account, added to an instance that is there, and a resource for it; not created yet.
-fn member(bed: &Testbed, name: &str, instance: &str) -> Result<DatabaseAccountPassword> {
-    bed.rds
-        .add_account(instance, Account::new(name, INITIAL_PASSWORD))?;
-    let mut resource = bed.resource(name, "password");
-    instance.clone_into(&mut resource.spec.instance_id);
-    name.clone_into(&mut resource.spec.account_name);
-    Ok(resource)
-}
-
-async fn create_all(bed: &Testbed, resources: &[DatabaseAccountPassword]) -> Result<()> {
-    stream::iter(resources)
-        .map(async |resource: &DatabaseAccountPassword| bed.create(resource).await)
-        .buffer_unordered(8)
-        .try_collect::<Vec<_>>()
-        .await?;
-    Ok(())
-}
-
 /// Resources with an instance each. Their names come last, and so they are looked at last.
 fn others(bed: &Testbed) -> Result<Vec<DatabaseAccountPassword>> {
     let one = |number| {
         let instance = format!("rm-other-{number}");
         bed.rds.add_instance(Instance::new(&instance));
-        member(bed, &format!("other-{number}"), &instance)
+        bed.add_account(&format!("other-{number}"), &instance, "password")
     };
     (0..OTHERS).map(one).collect()
 }
@@ -66,10 +46,11 @@ async fn until_all_are_ready(bed: &Testbed, resources: &[DatabaseAccountPassword
 async fn a_crowded_instance(bed: &Testbed) -> Result<Vec<DatabaseAccountPassword>> {
     bed.create_secret("password", "First#Password1").await?;
     bed.rds.add_instance(Instance::new(CROWDED));
-    let stuck = (0..STUCK).map(|number| member(bed, &format!("crowd-{number}"), CROWDED));
-    create_all(bed, &stuck.collect::<Result<Vec<_>>>()?).await?;
+    let stuck =
+        (0..STUCK).map(|number| bed.add_account(&format!("crowd-{number}"), CROWDED, "password"));
+    bed.create_all(&stuck.collect::<Result<Vec<_>>>()?).await?;
     let others = others(bed)?;
-    create_all(bed, &others).await?;
+    bed.create_all(&others).await?;
     Ok(others)
 }
 
@@ -134,12 +115,13 @@ async fn the_look_before_a_reset_waits_for_no_first_look() -> Result<()> {
     pause.wait_for_held(1, PATIENCE).await?;
 
     let looks = proxy.hold(Matcher::resource("secrets").verb(Verb::Get).name("held"));
-    let crowd = (0..2 * STUCK).map(|number| member(&bed, &format!("crowd-{number}"), INSTANCE));
+    let crowd = (0..2 * STUCK)
+        .map(|number| bed.add_account(&format!("crowd-{number}"), INSTANCE, "password"));
     let mut crowd = crowd.collect::<Result<Vec<_>>>()?;
     for resource in &mut crowd {
         "held".clone_into(&mut resource.spec.password_secret_ref.name);
     }
-    create_all(&bed, &crowd).await?;
+    bed.create_all(&crowd).await?;
     looks.wait_for_held(16, PATIENCE).await?;
     pause.release();
     // Each look ends after 10 s, and so the whole queue after two minutes.
@@ -173,11 +155,12 @@ async fn an_identity_that_is_throttled_holds_up_no_other_one() -> Result<()> {
             bed.rds.add_instance(Instance::new(&instance));
         }
         with_access_key(
-            member(&bed, &format!("crowd-{number}"), &instance)?,
+            bed.add_account(&format!("crowd-{number}"), &instance, "password")?,
             THROTTLED_KEY,
         )
     });
-    create_all(&bed, &throttled.collect::<Result<Vec<_>>>()?).await?;
+    bed.create_all(&throttled.collect::<Result<Vec<_>>>()?)
+        .await?;
     let builder = bed.operator().await?.flag("concurrency", "1");
     let _operator = builder.start().await?;
     let is_throttled = |call: &Call| call.code.as_deref() == Some("Throttling.User");
@@ -186,7 +169,7 @@ async fn an_identity_that_is_throttled_holds_up_no_other_one() -> Result<()> {
         .wait_for(PATIENCE, |calls| calls.iter().any(is_throttled))
         .await?;
 
-    create_all(&bed, &others).await?;
+    bed.create_all(&others).await?;
     until_all_are_ready(&bed, &others).await?;
     // Before their common Secret changes, as a change waits for its own turn.
     wait_until("who was throttled says so", async || {

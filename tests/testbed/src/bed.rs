@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -324,6 +325,36 @@ impl Testbed {
         resource
     }
 
+    /// Adds an account of this name to an instance that is there. Returns a resource of the same name for it; not created yet.
+    ///
+    /// # Errors
+    /// When there is no such instance.
+    pub fn add_account(
+        &self,
+        name: &str,
+        instance: &str,
+        secret: &str,
+    ) -> Result<DatabaseAccountPassword> {
+        self.rds
+            .add_account(instance, Account::new(name, INITIAL_PASSWORD))?;
+        let mut resource = self.resource(name, secret);
+        instance.clone_into(&mut resource.spec.instance_id);
+        name.clone_into(&mut resource.spec.account_name);
+        Ok(resource)
+    }
+
+    /// Creates many resources, several at a time.
+    ///
+    /// # Errors
+    /// When one is refused.
+    pub async fn create_all(&self, resources: &[DatabaseAccountPassword]) -> Result<()> {
+        stream::iter(resources)
+            .map(|resource| self.create(resource))
+            .buffer_unordered(8)
+            .try_for_each(async |_| Ok(()))
+            .await
+    }
+
     /// Creates a resource, in the namespace that it names.
     ///
     /// # Errors
@@ -470,10 +501,22 @@ impl Testbed {
     /// # Errors
     /// When that takes too long, with the calls that came instead.
     pub async fn wait_for_password(&self, password: &str) -> Result<()> {
+        self.wait_for_login((INSTANCE, ACCOUNT), password).await
+    }
+
+    /// Waits until an account of an instance has this password.
+    ///
+    /// # Errors
+    /// When that takes too long, with the calls that came instead.
+    pub async fn wait_for_login(
+        &self,
+        (instance, account): (&str, &str),
+        password: &str,
+    ) -> Result<()> {
         let waited = self
             .rds
             .journal()
-            .wait_for(PATIENCE, |_| self.rds.login(INSTANCE, ACCOUNT, password))
+            .wait_for(PATIENCE, |_| self.rds.login(instance, account, password))
             .await;
         waited.map(|_| ()).with_context(|| {
             format!(

@@ -79,7 +79,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    until_interrupted(soak(&arguments)).await
+    until_interrupted(Box::pin(soak(&arguments))).await
 }
 
 async fn soak(arguments: &Arguments) -> ExitCode {

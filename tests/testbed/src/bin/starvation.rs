@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::SignedDuration;
 use rds_password_operator::api::DatabaseAccountPassword;
-use rds_simulator::{Account, Call, Fault, Instance, Target};
-use testbed::bed::{INITIAL_PASSWORD, INSTANCE, with_access_key};
+use rds_simulator::{Call, Fault, Instance, Target};
+use testbed::bed::{INSTANCE, with_access_key};
 use testbed::{Operator, Testbed};
 
 const STUCK: usize = 500;
@@ -49,13 +48,9 @@ impl Burden {
             Self::Identity if number.is_multiple_of(2) => INSTANCE,
             _ => "rm-crowded",
         };
-        bed.rds
-            .add_account(instance, Account::new(&name, INITIAL_PASSWORD))?;
-        let mut resource = bed.resource(&name, "crowd");
-        instance.clone_into(&mut resource.spec.instance_id);
-        resource.spec.account_name = name;
+        let resource = bed.add_account(&name, instance, "crowd")?;
         if self == Self::Identity {
-            resource = with_access_key(resource, THROTTLED_KEY)?;
+            return with_access_key(resource, THROTTLED_KEY);
         }
         Ok(resource)
     }
@@ -68,11 +63,8 @@ impl Burden {
             .add_instance(Instance::new("rm-crowded").status("Rebooting"));
         throttle(bed).await?;
         bed.create_secret("crowd", "Crowd#Password1").await?;
-        stream::iter(0..STUCK)
-            .map(async |number| bed.create(&self.resource(bed, number)?).await)
-            .buffer_unordered(8)
-            .try_collect::<Vec<_>>()
-            .await?;
+        let stuck = (0..STUCK).map(|number| self.resource(bed, number));
+        bed.create_all(&stuck.collect::<Result<Vec<_>>>()?).await?;
         // Each has been looked at, and waits.
         for number in 0..STUCK {
             bed.wait_for(&format!("crowd-{number}"), "looked at", |resource| {
