@@ -101,8 +101,10 @@ async fn the_api_server_takes_every_resource_of_the_documentation() -> Result<()
     let mut checked = BTreeMap::<String, usize>::new();
     let mut pages = vec!["README.md".to_owned()];
     for page in fs::read_dir(repository_file("docs"))? {
-        let name = page?.file_name();
-        pages.push(format!("docs/{}", name.to_string_lossy()));
+        let page = page?;
+        if page.file_type()?.is_file() {
+            pages.push(format!("docs/{}", page.file_name().to_string_lossy()));
+        }
     }
     for page in pages {
         for document in documents(&page)? {
