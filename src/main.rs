@@ -11,7 +11,7 @@ use tracing::error;
 /// The arguments contradict each other; clap's own code for what it refuses.
 const USAGE: u8 = 2;
 
-/// By default there would be one for each core of the node. More than two move no figure (docs/performance.md), and each takes
+/// By default there would be one for each core of the node. More than two gain nothing (docs/performance.md), and each takes
 /// memory; with one, whatever takes long would hold up the renewal of the lease.
 const WORKER_THREADS: usize = 2;
 
