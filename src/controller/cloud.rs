@@ -13,7 +13,6 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
-use super::outage::SeenInstance;
 use super::outcome::Account;
 use super::tenant::{self, TokenExchange};
 use crate::api::{DatabaseAccountPassword, Target};
@@ -27,7 +26,7 @@ use crate::rds::credentials::Credentials;
 use crate::rds::endpoint::{Endpoint, Network, Region};
 use crate::rds::error::CallError;
 use crate::rds::identifier::RequestId;
-use crate::rds::limit::{BudgetKey, InstanceTurn, Limits, Permit};
+use crate::rds::limit::{BudgetKey, InstanceTurn, Limits, Permit, SeenInstance};
 use crate::rds::password::Password;
 use crate::rds::response::{AccountStatus, DbInstance};
 
@@ -72,7 +71,7 @@ impl Route {
     /// The instance, as these calls see it.
     #[must_use]
     pub fn seen_instance(&self, instance_id: &str) -> SeenInstance {
-        (self.budget.clone(), instance_id.to_owned())
+        SeenInstance::new(&self.budget, instance_id)
     }
 }
 
@@ -241,9 +240,9 @@ impl Cloud {
     }
 
     /// Leave for one more request, for who has a permit; `None` once the budget is closed.
-    async fn another(&self, route: &Route, permit: Permit) -> Option<Permit> {
+    async fn keep_for_another(&self, route: &Route, permit: Permit) -> Option<Permit> {
         let _waiting = self.metrics.cloud.waiting_for_budget();
-        let permit = self.limits.another(&route.budget, permit).await?;
+        let permit = self.limits.keep_for_another(&route.budget, permit).await?;
         self.metrics.cloud.waited_for_budget(permit.waited());
         Some(permit)
     }
@@ -314,7 +313,7 @@ impl Cloud {
         let look = async {
             let permit = match held {
                 None => Some(self.permit_when_open(route).await),
-                Some(permit) => self.another(route, permit).await,
+                Some(permit) => self.keep_for_another(route, permit).await,
             };
             let _permit = permit?;
             let call = |credentials: Arc<Credentials>| async move {

@@ -50,7 +50,8 @@ impl Identity {
         }
     }
 
-    /// Names the request budget: the same for as long as the identity is, which a temporary AccessKey's id is not.
+    /// Names the request budget: the same for as long as the identity is, which a temporary AccessKey's id is not. One Secret may
+    /// hold those of several.
     #[must_use]
     pub fn budget(&self) -> Arc<str> {
         match self {
@@ -61,7 +62,16 @@ impl Identity {
             Self::Secret {
                 namespace,
                 reference,
-            } => format!("secret/{namespace}/{}", reference.name).into(),
+            } => {
+                let AccessKeySecretRef {
+                    name,
+                    access_key_id_key,
+                    access_key_secret_key,
+                    ..
+                } = reference;
+                format!("secret/{namespace}/{name}/{access_key_id_key}/{access_key_secret_key}")
+                    .into()
+            }
         }
     }
 }

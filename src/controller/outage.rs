@@ -12,15 +12,12 @@ use super::outcome::Failure;
 use super::schedule;
 use super::status::whole_seconds_up;
 use crate::rds::classification::Class;
-use crate::rds::limit::BudgetKey;
+use crate::rds::limit::SeenInstance;
 
 /// How many instances in an outage are known, and for how long after the last look: far longer than the longest wait. For one
 /// that is forgotten, the next look is planned by what the statuses of its accounts have counted.
 const KEPT: u64 = 100_000;
 const KEPT_FOR: Duration = Duration::from_secs(60 * 60);
-
-/// An instance, as one cloud identity sees it: what one may see, another one may not.
-pub type SeenInstance = (BudgetKey, String);
 
 /// The instances that were found not to take a reset.
 pub struct Outages(Cache<SeenInstance, Outage>);
@@ -142,6 +139,7 @@ mod tests {
     use crate::api::Trigger;
     use crate::controller::fixtures::{at, failure as failed};
     use crate::rds::classification::Reason;
+    use crate::rds::limit::BudgetKey;
 
     fn failure(class: Class) -> Failure {
         failed(Trigger::Created, class, Reason::InstanceNotRunning)
@@ -192,7 +190,7 @@ mod tests {
             identity: identity.into(),
             region: "cn-shanghai".parse().unwrap(),
         };
-        (budget, id.to_owned())
+        SeenInstance::new(&budget, id)
     }
 
     /// An instance was looked at in second 0, and the next look is due in second 5.

@@ -80,7 +80,7 @@ impl RequestBudget {
     }
 
     /// Waits for the rate alone, for who has a slot already; not where the gate is closed. Returns whether it is open.
-    pub(super) async fn another(&self) -> bool {
+    pub(super) async fn rate_unless_closed(&self) -> bool {
         while !self.is_closed(Instant::now()) {
             match self.rate.check() {
                 Ok(()) => return true,

@@ -4,8 +4,8 @@
 //!
 //! 1. [`Limits::turn`]: one reset in flight for each instance, in the order of asking.
 //! 2. [`Limits::instance`]: its state, read once for all who ask within a moment. The read takes a permit of its own.
-//! 3. [`Limits::permit`]: a place in the request budget, and last of all one of the overall slots. [`Limits::another`] keeps the
-//!    slot for a second request.
+//! 3. [`Limits::permit`]: a place in the request budget, and last of all one of the overall slots. [`Limits::keep_for_another`]
+//!    keeps the slot for a second request.
 //!
 //! Who has a turn waits for no budget that is closed, but gives the turn back ([`Limits::permit_unless_closed`]) and waits
 //! without it ([`Limits::opened`]): other identities may have accounts on the same instance.
@@ -80,13 +80,33 @@ pub struct BudgetKey {
     pub region: Region,
 }
 
+/// An instance, as one identity sees it: what one may see, another one may not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SeenInstance {
+    /// Who sees it, and where.
+    pub budget: BudgetKey,
+    /// Its `DBInstanceId`.
+    pub instance_id: String,
+}
+
+impl SeenInstance {
+    /// The instance of this id.
+    #[must_use]
+    pub fn new(budget: &BudgetKey, instance_id: &str) -> Self {
+        Self {
+            budget: budget.clone(),
+            instance_id: instance_id.to_owned(),
+        }
+    }
+}
+
 /// The limits that all callers of one process share.
 pub struct Limits {
     settings: LimitSettings,
     turns: Turns,
     /// Without a capacity: a full cache may decline a new entry, and every caller would then have a budget to itself.
     budgets: Cache<BudgetKey, Arc<RequestBudget>>,
-    instances: Cache<(BudgetKey, String), DbInstance>,
+    instances: Cache<SeenInstance, DbInstance>,
     slots: Arc<Semaphore>,
 }
 
@@ -144,9 +164,8 @@ impl Limits {
         F: Future<Output = Result<DbInstance, E>>,
         E: Clone + Send + Sync + 'static,
     {
-        // An identity reads for itself alone: what it may see, another one may not.
-        let key = (budget.clone(), instance_id.to_owned());
-        let state = self.instances.try_get_with(key, read).await;
+        let instance = SeenInstance::new(budget, instance_id);
+        let state = self.instances.try_get_with(instance, read).await;
         state.map_err(Arc::unwrap_or_clone)
     }
 
@@ -154,14 +173,15 @@ impl Limits {
     /// what is kept here is known to be wrong.
     pub async fn forget_instance(&self, budget: &BudgetKey, instance_id: &str) {
         self.instances
-            .invalidate(&(budget.clone(), instance_id.to_owned()))
+            .invalidate(&SeenInstance::new(budget, instance_id))
             .await;
     }
 
     /// Waits for a place in the budget, then for a slot.
     ///
     /// Whatever has to be fresh when the request is sent is read after this, with the permit in hand, or a moment before:
-    /// nothing is waited for later. Who holds a permit must not ask for a second one, but for [`another`](Self::another) request with it.
+    /// nothing is waited for later. Who holds a permit must not ask for a second one, but may
+    /// [keep it for another request](Self::keep_for_another).
     pub async fn permit(&self, budget: &BudgetKey) -> Permit {
         let asked = Instant::now();
         let budget = self.budget(budget).await;
@@ -186,9 +206,9 @@ impl Limits {
     ///
     /// It passes by who waits for a permit, of whom none has a slot: what is begun is ended before more is begun. Nobody can
     /// wait for it in a circle, since the rate is a matter of time, and a closed gate is not waited for.
-    pub async fn another(&self, budget: &BudgetKey, permit: Permit) -> Option<Permit> {
+    pub async fn keep_for_another(&self, budget: &BudgetKey, permit: Permit) -> Option<Permit> {
         let asked = Instant::now();
-        let is_open = self.budget(budget).await.another().await;
+        let is_open = self.budget(budget).await.rate_unless_closed().await;
         is_open.then(|| Permit {
             waited: asked.elapsed(),
             ..permit
@@ -225,15 +245,15 @@ impl Limits {
 /// How long an instance's state is kept, by what it is.
 struct TimeToLive;
 
-impl Expiry<(BudgetKey, String), DbInstance> for TimeToLive {
+impl Expiry<SeenInstance, DbInstance> for TimeToLive {
     fn expire_after_create(
         &self,
-        _key: &(BudgetKey, String),
-        instance: &DbInstance,
+        _instance: &SeenInstance,
+        state: &DbInstance,
         _now: std::time::Instant,
     ) -> Option<Duration> {
-        Some(match instance.status {
-            InstanceStatus::Running if instance.obstacle().is_none() => RUNNING_IS_KEPT,
+        Some(match state.status {
+            InstanceStatus::Running if state.obstacle().is_none() => RUNNING_IS_KEPT,
             _ => ANY_OTHER_STATE_IS_KEPT,
         })
     }
@@ -372,13 +392,13 @@ mod tests {
         let permit = limits.permit(&key).await;
         let mut waiting = Box::pin(limits.permit(&key));
         assert!((&mut waiting).now_or_never().is_none());
-        let permit = limits.another(&key, permit).await.unwrap();
+        let permit = limits.keep_for_another(&key, permit).await.unwrap();
         assert!(
             (&mut waiting).now_or_never().is_none(),
             "there is one slot, and it is kept"
         );
         limits.close(&key, Duration::from_secs(3600)).await;
-        assert!(limits.another(&key, permit).await.is_none());
+        assert!(limits.keep_for_another(&key, permit).await.is_none());
         assert_eq!(limits.slots.available_permits(), 1);
     }
 
@@ -389,7 +409,7 @@ mod tests {
         let start = Instant::now();
         let mut permit = limits.permit(&key).await;
         for _ in 0..4 {
-            permit = limits.another(&key, permit).await.unwrap();
+            permit = limits.keep_for_another(&key, permit).await.unwrap();
         }
         assert!(
             start.elapsed() >= Duration::from_millis(190),
@@ -591,8 +611,8 @@ mod tests {
     #[test]
     fn only_a_usable_instance_is_kept_for_long() {
         let kept = |state: &DbInstance| {
-            let key = (key("a", "cn-shanghai"), "rm-1".to_owned());
-            TimeToLive.expire_after_create(&key, state, std::time::Instant::now())
+            let instance = SeenInstance::new(&key("a", "cn-shanghai"), "rm-1");
+            TimeToLive.expire_after_create(&instance, state, std::time::Instant::now())
         };
         assert_eq!(kept(&running()), Some(RUNNING_IS_KEPT));
         for state in [
