@@ -48,7 +48,7 @@ pub enum SecretObservation {
     Unusable(SecretProblem),
     /// A value that RDS' password rules allow.
     Usable(SecretValue),
-    /// It was not read: it is the version that the resource is [settled with](super::settled). There is no value to send.
+    /// It was not read: it is the version that the resource is [in sync with](super::in_sync). There is no value to send.
     Unchanged,
 }
 

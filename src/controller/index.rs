@@ -34,6 +34,24 @@ impl ObjectName {
     }
 }
 
+/// Which object it is, and in which version. Nothing is changed as long as both are equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectVersion {
+    /// The uid: another object of the same name has another.
+    pub uid: String,
+    /// The resourceVersion.
+    pub resource_version: String,
+}
+
+/// What the watch has told of a Secret last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeenSecret {
+    /// It is there.
+    There(ObjectVersion),
+    /// It was deleted, or the list did not bring it.
+    Gone,
+}
+
 /// What of a resource a pass depends on. Where this is equal, nothing has to be looked at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -74,12 +92,12 @@ struct Claim {
 
 impl Facts {
     /// The facts of a watched resource. `is_own` tells whether this process has written the status of that digest, and
-    /// `is_settled` whether a resource is [settled](super::settled) with some version of its Secret.
+    /// `is_in_sync` whether a resource is [in sync](super::in_sync) with some version of its Secret.
     #[must_use]
     pub fn of(
         watched: &Watched,
         is_own: impl Fn(u64) -> bool,
-        is_settled: impl Fn(&DatabaseAccountPassword) -> bool,
+        is_in_sync: impl Fn(&DatabaseAccountPassword) -> bool,
     ) -> Self {
         let metadata = kube::Resource::meta(watched);
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -104,7 +122,7 @@ impl Facts {
             (None, Watched::Decoded(_)) => (None, None, false, None),
         };
         let status = resource.as_deref().map(digest);
-        let is_settled = resource.as_deref().is_some_and(is_settled);
+        let is_in_sync = resource.as_deref().is_some_and(is_in_sync);
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             generation: metadata.generation,
@@ -119,7 +137,7 @@ impl Facts {
                 created,
                 last_reset,
             }),
-            first_look: if is_settled {
+            first_look: if is_in_sync {
                 FirstLook::WithVersion
             } else {
                 FirstLook::AtOnce
@@ -159,8 +177,11 @@ pub struct Index {
     resources: HashMap<Arc<ObjectName>, Facts>,
     by_secret: HashMap<Arc<ObjectName>, Names>,
     by_target: HashMap<Arc<Target>, Names>,
-    /// The version of each Secret that is read by someone, as last seen: (uid, resourceVersion).
-    secrets: HashMap<Arc<ObjectName>, (String, String)>,
+    /// The Secrets that are read by someone, as last seen.
+    secrets: HashMap<Arc<ObjectName>, SeenSecret>,
+    /// By resource, the version of the Secret that it has read while the first list of them was awaited: that list need not
+    /// wake it for what it has seen already.
+    read: HashMap<Arc<ObjectName>, ObjectVersion>,
     /// The watches of resources (by namespace; `None`: over all) whose first list is not complete yet.
     awaited: HashSet<Option<String>>,
     /// The watches of Secrets whose first list is not complete yet, and has not failed.
@@ -199,6 +220,10 @@ impl Index {
             .as_ref()
             .is_none_or(|old| facts.differs_for_a_pass(old) || self.is_held_back(name, old));
         if let Some(old) = &old {
+            // Else the name of the Secret would be in memory twice from here on, since whoever knows its version keeps the old one.
+            if facts.secret == old.secret {
+                facts.secret.clone_from(&old.secret);
+            }
             self.unlink(name, old);
         }
         self.link(name, facts);
@@ -219,6 +244,7 @@ impl Index {
         let owners_before = self.owners(&targets);
         self.unlink(name, &old);
         self.resources.remove(name);
+        self.read.remove(name);
         self.forget_unread(Some(&old));
         self.without_held_back(self.concerned_by_owners(&targets, owners_before))
     }
@@ -253,30 +279,37 @@ impl Index {
     }
 
     /// A Secret is there in this version. Nobody is concerned by a version that was seen before.
-    pub fn secret_seen(
-        &mut self,
-        secret: &ObjectName,
-        uid: &str,
-        resource_version: &str,
-    ) -> Concerned {
+    pub fn secret_seen(&mut self, secret: &ObjectName, version: ObjectVersion) -> Concerned {
         let Some((secret, readers)) = self.by_secret.get_key_value(secret) else {
             return Concerned::new();
         };
-        let version = (uid.to_owned(), resource_version.to_owned());
-        if self.secrets.get(secret) == Some(&version) {
+        let known = self.secrets.get(secret);
+        if matches!(known, Some(SeenSecret::There(known)) if *known == version) {
             return Concerned::new();
         }
-        self.secrets.insert(secret.clone(), version);
-        concerned(readers)
+        let mut concerned = concerned(readers);
+        concerned.retain(|reader| self.read.get(reader) != Some(&version));
+        let seen = SeenSecret::There(version);
+        self.secrets.insert(secret.clone(), seen);
+        concerned
     }
 
     /// A Secret is gone.
     pub fn secret_gone(&mut self, secret: &ObjectName) -> Concerned {
-        self.secrets.remove(secret);
-        self.by_secret
-            .get(secret)
-            .map(concerned)
-            .unwrap_or_default()
+        let Some((secret, readers)) = self.by_secret.get_key_value(secret) else {
+            return Concerned::new();
+        };
+        self.secrets.insert(secret.clone(), SeenSecret::Gone);
+        concerned(readers)
+    }
+
+    /// A resource has read its Secret in this version.
+    pub fn secret_read(&mut self, name: &ObjectName, version: ObjectVersion) {
+        if self.awaits_secrets(name)
+            && let Some((name, _)) = self.resources.get_key_value(name)
+        {
+            self.read.insert(name.clone(), version);
+        }
     }
 
     /// Whether anybody reads this Secret.
@@ -315,31 +348,52 @@ impl Index {
         };
         let before = held_back(self);
         self.awaited_secrets.remove(&namespace.map(str::to_owned));
+        if self.awaited_secrets.is_empty() {
+            self.read = HashMap::new();
+        }
         &before - &held_back(self)
     }
 
-    /// A pass looks at a resource. If none has before, the version (uid and resourceVersion) of its Secret, if that is known.
-    pub fn first_look(&mut self, name: &ObjectName) -> Option<&(String, String)> {
+    /// How many resources of a namespace (of all, for `None`) are held back for the first list of its Secrets.
+    #[must_use]
+    pub fn held_back(&self, namespace: Option<&str>) -> usize {
+        let resources = self.resources.iter();
+        let ours = resources
+            .filter(|(name, _)| namespace.is_none_or(|namespace| name.namespace == namespace));
+        ours.filter(|(name, facts)| self.is_held_back(name, facts))
+            .count()
+    }
+
+    /// A pass looks at a resource. If it is the first that does, the version of its Secret, if that is known.
+    pub fn take_first_look(&mut self, name: &ObjectName) -> Option<&ObjectVersion> {
         let facts = self.resources.get_mut(name)?;
         if std::mem::replace(&mut facts.first_look, FirstLook::Done) == FirstLook::Done {
             return None;
         }
-        self.secrets.get(facts.secret.as_ref()?)
+        match self.secrets.get(facts.secret.as_ref()?)? {
+            SeenSecret::There(version) => Some(version),
+            SeenSecret::Gone => None,
+        }
     }
 
-    /// The version (uid and resourceVersion) of the Secret that a resource names, if it is known.
+    /// The Secret that a resource names, as last seen, if it was.
     #[must_use]
-    pub fn secret_version(&self, name: &ObjectName) -> Option<&(String, String)> {
+    pub fn secret_of(&self, name: &ObjectName) -> Option<&SeenSecret> {
         self.secrets.get(self.resources.get(name)?.secret.as_ref()?)
     }
 
     /// Whether all that a pass could find out is whether the Secret is unchanged, and that will be known soon.
     fn is_held_back(&self, name: &ObjectName, facts: &Facts) -> bool {
         let is_known = |secret| self.secrets.contains_key(secret);
-        let mut awaited = self.awaited_secrets.iter();
-        awaited.any(|namespace| namespace.as_ref().is_none_or(|it| *it == name.namespace))
+        self.awaits_secrets(name)
             && facts.first_look == FirstLook::WithVersion
             && !facts.secret.as_ref().is_some_and(is_known)
+    }
+
+    /// Whether the first list of the Secrets of this name's namespace is awaited.
+    fn awaits_secrets(&self, name: &ObjectName) -> bool {
+        let mut awaited = self.awaited_secrets.iter();
+        awaited.any(|namespace| namespace.as_ref().is_none_or(|it| *it == name.namespace))
     }
 
     fn without_held_back(&self, mut concerned: Concerned) -> Concerned {

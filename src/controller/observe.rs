@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use super::Context;
 use super::decide::{Observation, Ownership, SecretObservation, SecretProblem, SecretValue};
-use super::index::ObjectName;
-use super::settled::settled_with;
+use super::in_sync::in_sync_with;
+use super::index::{ObjectName, ObjectVersion, SeenSecret};
 use super::status;
 use crate::api::{ConditionType, DatabaseAccountPassword, SecretVersion, Target};
 use crate::fingerprint::{Comparison, Keyring};
@@ -26,8 +26,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// is left for both. Whoever waited longer looks again.
 pub const REUSED_FOR: Duration = Duration::from_secs(1);
 
-/// And while it tells of none at all, as of a Secret that was there before anybody read it: there is room for the GET of the Secret, and for a
-/// read of the instance's state at 30 ms to the cloud and back.
+/// How long such a look is believed while the watch has not told of the Secret yet, as of one that was there before anybody read it:
+/// there is room for the GET of the Secret, and for a read of the instance's state at 30 ms to the cloud and back.
 const REUSED_UNSEEN_FOR: Duration = Duration::from_millis(100);
 
 /// Why nothing could be observed. All of these may pass.
@@ -42,7 +42,7 @@ pub enum ObserveError {
 }
 
 /// The resource as the store has it, and its Secret as it is now. At the first look of a term, the Secret is not read where
-/// its version is the one that the resource is [settled with](super::settled). `None` where there is nothing to observe (yet): the resource
+/// its version is the one that the resource is [in sync with](super::in_sync). `None` where there is nothing to observe (yet): the resource
 /// is gone, or its account's owner is not known, or the term has ended, since nothing was sent that would have to be finished.
 ///
 /// The store may not have the operator's own last write yet; it is asked for then, lest a reset that was just made be made again.
@@ -69,9 +69,9 @@ fn unchanged(context: &Context, resource: &Arc<DatabaseAccountPassword>) -> Opti
     let name = ObjectName::of(&resource.metadata);
     let mut index = context.index();
     let ownership = Ownership::of(index.owns(&name, &resource.spec.target())?);
-    let seen = index.first_look(&name)?;
-    let settled = settled_with(resource, &context.keyring)?;
-    is_version(settled, seen).then(|| Observation {
+    let seen = index.take_first_look(&name)?;
+    let version = in_sync_with(resource, &context.keyring)?;
+    is_version(version, seen).then(|| Observation {
         resource: resource.clone(),
         ownership,
         secret: SecretObservation::Unchanged,
@@ -97,20 +97,20 @@ fn reused_for(context: &Context, observation: &Observation) -> Duration {
         return Duration::ZERO;
     };
     let name = ObjectName::of(&observation.resource.metadata);
-    match context.index().secret_version(&name) {
+    match context.index().secret_of(&name) {
         None => REUSED_UNSEEN_FOR,
-        Some(seen) if is_version(version, seen) => REUSED_FOR,
+        Some(SeenSecret::There(seen)) if is_version(version, seen) => REUSED_FOR,
         Some(_) => Duration::ZERO,
     }
 }
 
-/// Whether this is the version (uid and resourceVersion) that the watch has told of.
-fn is_version(version: &SecretVersion, (uid, resource_version): &(String, String)) -> bool {
-    version.uid == *uid && version.resource_version == *resource_version
+/// Whether this is the version that the watch has told of.
+fn is_version(version: &SecretVersion, seen: &ObjectVersion) -> bool {
+    version.uid == seen.uid && version.resource_version == seen.resource_version
 }
 
-/// Like [`observe`], for whoever is about to send a reset: it always reads the Secret, and takes no turn among the other reads.
-/// Those who hold a permit are few, and while they wait nobody else gets it; after a start all resources may be in that queue.
+/// Like [`observe`], for whoever is about to send a reset: it always reads the Secret. Who does that holds a permit of the cloud, and
+/// waits for nobody's first look: after a start all resources may be in that queue.
 ///
 /// # Errors
 /// When something could not be read.
@@ -210,6 +210,13 @@ async fn with_secret(
         &resource.spec.password_secret_ref.name,
     )
     .await;
+    if let Ok(Some(snapshot)) = &read {
+        let version = ObjectVersion {
+            uid: snapshot.uid().to_owned(),
+            resource_version: snapshot.resource_version().to_owned(),
+        };
+        context.index().secret_read(&name, version);
+    }
     let secret = match read {
         Ok(snapshot) => interpret(&context.keyring, &resource, snapshot.as_ref()),
         Err(error) if error.is_transient() => return Err(ObserveError::Secret(error)),

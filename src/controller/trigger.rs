@@ -16,13 +16,15 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource, ResourceExt as _};
+use rand::RngExt as _;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::Context;
+use super::backoff::Backoff;
 use super::heard::telling;
-use super::index::{Concerned, Facts, ObjectName};
-use super::settled::settled_with;
+use super::in_sync::in_sync_with;
+use super::index::{Concerned, Facts, ObjectName, ObjectVersion};
 use super::wakes::Wakes;
 use super::watched::Watched;
 use crate::health::Health;
@@ -36,15 +38,11 @@ const WATCH_SECONDS: u32 = 180;
 /// page of 500 would let anybody who may write Secrets fill the operator's memory.
 const PAGE: u32 = 100;
 
-/// The first and the longest wait of `WatchStreamExt::default_backoff`, before jitter, which may double each.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
-
-/// How long a try to open a watch may take to fail.
-const TRY: Duration = Duration::from_secs(2);
-
-/// How long the first list of Secrets may bring nothing before nobody waits for it any longer. A page takes milliseconds; those
-/// who wait can read their Secrets themselves, which may take as long.
-const SILENCE: Duration = Duration::from_secs(10);
+/// How long resources may be held back for the first list of Secrets: so long, and for each of them as long as one GET of a Secret may
+/// cost. Beyond that they read their Secrets themselves: in a cluster with many large Secrets the list may take minutes, and one that
+/// was changed meanwhile is to be applied at once.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_FOR_EACH: Duration = Duration::from_millis(1);
 
 /// What is watched, as `/readyz` and the log call it.
 const RESOURCES: &str = "DatabaseAccountPasswords";
@@ -124,17 +122,15 @@ pub fn watch_resources(
     let (metrics, store) = (context.metrics.clone(), reader.clone());
     metrics.fleet.add(move || resources(&store));
     let client = telling(&context.client, metrics.watches.begin(RESOURCE_KIND));
-    let events = watcher(api::<Watched>(client, scope), config())
-        .default_backoff()
-        .reflect(writer);
+    let events = watcher(api::<Watched>(client, scope), config()).reflect(writer);
     let part = part(RESOURCES, scope);
     let store = reader.clone();
     let first_list = scope.listed.clone();
     let watch = async move {
         let mut events = pin!(events);
-        let mut failures = 0;
+        let mut backoff = Backoff::default();
         while let Some(heard) =
-            next(&context, RESOURCE_KIND, &part, &mut events, &mut failures).await
+            next(&context, RESOURCE_KIND, &part, &mut events, &mut backoff).await
         {
             let concerned = match heard {
                 Heard::Failure => {
@@ -144,9 +140,11 @@ pub fn watch_resources(
                 Heard::Event(Event::Init | Event::InitApply(_)) => continue,
                 Heard::Event(Event::InitDone) => {
                     let state = store.state();
-                    let listed = state
+                    // Before the index is locked, since all of them are unpacked for it.
+                    let listed: Vec<_> = state
                         .iter()
-                        .map(|watched| (ObjectName::of(watched.meta()), facts(&context, watched)));
+                        .map(|watched| (ObjectName::of(watched.meta()), facts(&context, watched)))
+                        .collect();
                     let concerned = context.index().replace(namespace.as_deref(), listed);
                     first_list.notify_one();
                     concerned
@@ -170,7 +168,7 @@ fn facts(context: &Context, watched: &Watched) -> Facts {
     Facts::of(
         watched,
         |status| context.written.is_own(status),
-        |resource| settled_with(resource, &context.keyring).is_some(),
+        |resource| in_sync_with(resource, &context.keyring).is_some(),
     )
 }
 
@@ -180,24 +178,28 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
     let part = part(SECRETS, &scope);
     let client = telling(&context.client, context.metrics.watches.begin(SECRET_KIND));
     let events = watcher(api::<PartialObjectMeta<Secret>>(client, &scope), config())
-        .default_backoff()
         // `kubectl apply` keeps a copy of the whole Secret in an annotation.
         .modify(|secret| {
             secret.metadata.annotations = None;
             secret.metadata.managed_fields = None;
         });
     scope.listed.notified().await;
+    let mut patience = Some(patience(&context, &scope));
     let mut events = pin!(events);
     let mut listed = HashSet::new();
     let mut has_listed = false;
-    let mut failures = 0;
+    let mut backoff = Backoff::default();
     loop {
-        let next = next(&context, SECRET_KIND, &part, &mut events, &mut failures);
-        let heard = if has_listed {
-            next.await
-        } else {
-            let heard = tokio::time::timeout(SILENCE, next).await;
-            heard.unwrap_or(Some(Heard::Failure))
+        let next = next(&context, SECRET_KIND, &part, &mut events, &mut backoff);
+        let heard = match patience {
+            None => next.await,
+            Some(end) => {
+                let heard = tokio::time::timeout_at(end, next).await;
+                heard.unwrap_or_else(|_| {
+                    patience = None;
+                    Some(Heard::Failure)
+                })
+            }
         };
         let Some(heard) = heard else { return };
         let concerned = match heard {
@@ -228,7 +230,7 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
                 .index()
                 .secret_gone(&ObjectName::of(&secret.metadata)),
             Heard::Event(Event::InitDone) => {
-                has_listed = true;
+                (has_listed, patience) = (true, None);
                 let listed = std::mem::take(&mut listed);
                 context
                     .index()
@@ -237,6 +239,13 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
         };
         scopes.wake(concerned);
     }
+}
+
+/// Until when the resources of a scope are held back for the first list of its Secrets.
+fn patience(context: &Context, scope: &Scope) -> tokio::time::Instant {
+    let held_back = context.index().held_back(scope.namespace.as_deref());
+    let for_each = PATIENCE_FOR_EACH.saturating_mul(u32::try_from(held_back).unwrap_or(u32::MAX));
+    tokio::time::Instant::now() + PATIENCE.saturating_add(for_each)
 }
 
 fn tell_of_changes(context: &Context, concerned: &Concerned) {
@@ -262,42 +271,48 @@ fn resources(store: &Store<Watched>) -> Vec<fleet::Resource> {
 }
 
 fn seen(context: &Context, name: &ObjectName, secret: &PartialObjectMeta<Secret>) -> Concerned {
-    let uid = secret.uid().unwrap_or_default();
-    let version = secret.resource_version().unwrap_or_default();
-    context.index().secret_seen(name, &uid, &version)
+    let version = ObjectVersion {
+        uid: secret.uid().unwrap_or_default(),
+        resource_version: secret.resource_version().unwrap_or_default(),
+    };
+    context.index().secret_seen(name, version)
 }
 
 /// What comes of a watch.
 enum Heard<K> {
     /// An event.
     Event(Event<K>),
-    /// It failed, and goes on after the stream's back-off.
+    /// It failed, and goes on after its back-off.
     Failure,
 }
 
-/// What comes next. Errors go to the log, the metrics and `/readyz`.
+/// What comes next, after the wait that a failure has left. Errors go to the log, the metrics and `/readyz`. May be dropped and called
+/// again.
 async fn next<K>(
     context: &Context,
     watch: &'static str,
     part: &str,
     events: &mut (impl Stream<Item = watcher::Result<Event<K>>> + Unpin),
-    failures: &mut u32,
+    backoff: &mut Backoff,
 ) -> Option<Heard<K>> {
+    if let Some(until) = backoff.until() {
+        tokio::time::sleep_until(until).await;
+    }
     Some(match events.next().await? {
         Ok(event) => {
-            *failures = 0;
             // A list that has begun may still fail at its second page.
-            if !matches!(event, Event::Init | Event::InitApply(_))
-                && context.health.clear_obstacle(part)
-            {
-                info!(part, "watching");
+            if !matches!(event, Event::Init | Event::InitApply(_)) {
+                backoff.succeeded();
+                if context.health.clear_obstacle(part) {
+                    info!(part, "watching");
+                }
             }
             Heard::Event(event)
         }
         Err(error) => {
             context.metrics.watches.failed(watch);
-            *failures = failures.saturating_add(1);
-            if let Some((obstacle, lasts)) = obstacle(&error, *failures)
+            backoff.failed(tokio::time::Instant::now(), rand::rng().random());
+            if let Some((obstacle, lasts)) = obstacle(&error, backoff)
                 && context.health.set_obstacle(part, &obstacle, lasts)
             {
                 warn!(part, obstacle, "not watching");
@@ -309,10 +324,10 @@ async fn next<K>(
 
 /// What is wrong with a watch, in our own words, since the error may carry a piece of an object; and for how long that holds
 /// without being said again.
-fn obstacle(error: &watcher::Error, failures: u32) -> Option<(String, Option<Duration>)> {
+fn obstacle(error: &watcher::Error, backoff: &Backoff) -> Option<(String, Option<Duration>)> {
     let (cause, lasts) = match error {
         watcher::Error::InitialListFailed(cause) => (cause, None),
-        watcher::Error::WatchStartFailed(cause) => (cause, Some(unsaid_for(failures))),
+        watcher::Error::WatchStartFailed(cause) => (cause, Some(backoff.unsaid_for())),
         // A watch that ended, as each does now and then, or whose place in history is gone: the next thing is another watch
         // or a list, and if that fails it says so.
         watcher::Error::WatchFailed(_) | watcher::Error::WatchError(_) => return None,
@@ -335,14 +350,6 @@ fn obstacle(error: &watcher::Error, failures: u32) -> Option<(String, Option<Dur
         _ => "the API server could not be reached".to_owned(),
     };
     Some((obstacle, lasts))
-}
-
-/// A watch that could be opened says nothing until there is an event. So the `failures`th failure in a row to open one holds
-/// until the next try, which comes after a wait, has had its time to fail as well: a passing failure is then forgotten at
-/// once, and a lasting one is always said again before it would be.
-fn unsaid_for(failures: u32) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    (BACKOFF.0 * 2_u32.pow(doublings)).min(BACKOFF.1) * 2 + TRY
 }
 
 /// What `/readyz` and the log call a watch.

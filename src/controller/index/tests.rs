@@ -33,7 +33,7 @@ struct Resource {
     /// Whether this process has written the status.
     is_own: bool,
     /// Whether the status says that nothing is to be done as long as the Secret is not touched.
-    is_settled: bool,
+    is_in_sync: bool,
 }
 
 impl Resource {
@@ -52,14 +52,14 @@ impl Resource {
             observed: 0,
             noise: 0,
             is_own: true,
-            is_settled: false,
+            is_in_sync: false,
         }
     }
 
     fn facts(&self, name: &ObjectName) -> Facts {
         let watched: Watched = serde_json::from_value(self.json(name)).unwrap();
         assert_eq!(matches!(watched, Watched::Decoded(_)), self.is_decodable);
-        Facts::of(&watched, |_| self.is_own, |_| self.is_settled)
+        Facts::of(&watched, |_| self.is_own, |_| self.is_in_sync)
     }
 
     fn json(&self, name: &ObjectName) -> Value {
@@ -420,7 +420,9 @@ impl Pair {
                     .retain(|(secret, _)| index.secrets.contains_key(secret));
             }
             Event::SecretSeen(secret, version) => {
-                let concerned = self.index.secret_seen(secret, "uid", &version.to_string());
+                let concerned = self
+                    .index
+                    .secret_seen(secret, self::version(&version.to_string()));
                 let readers = self.model.readers(secret);
                 let told = (secret.clone(), *version);
                 if self.model.seen.contains(&told) {
@@ -479,14 +481,16 @@ impl Pair {
         let seen: HashMap<_, _> = model
             .seen
             .iter()
-            .map(|(secret, version)| {
-                (
-                    secret.clone().into(),
-                    ("uid".to_owned(), version.to_string()),
-                )
-            })
+            .map(|(secret, told)| (secret.clone().into(), version(&told.to_string())))
             .collect();
-        assert_eq!(index.secrets, seen);
+        let mut there = HashMap::new();
+        for (secret, seen) in &index.secrets {
+            assert!(index.is_read(secret));
+            if let SeenSecret::There(version) = seen {
+                there.insert(secret.clone(), version.clone());
+            }
+        }
+        assert_eq!(there, seen);
         let links = |sets: usize| (sets, sets);
         let targets: usize = index.by_target.values().map(Vec::len).sum();
         let claims = model.names(|_, resource| resource.claims().is_some());
@@ -574,7 +578,7 @@ proptest! {
         let listed = model.resources.iter().map(|(name, resource)| (name.clone(), resource.facts(name)));
         prop_assert_eq!(index.replace(None, listed.rev().collect::<Vec<_>>()), Concerned::new());
         for (secret, version) in &model.seen {
-            prop_assert_eq!(index.secret_seen(secret, "uid", &version.to_string()), Concerned::new());
+            prop_assert_eq!(index.secret_seen(secret, self::version(&version.to_string())), Concerned::new());
         }
     }
 }
@@ -688,14 +692,20 @@ fn a_version_of_a_secret_stays_seen_when_its_only_reader_changes() {
     apply(&mut index, &name, &resource);
     let read = secret("a", 0);
     assert_eq!(
-        index.secret_seen(&read, "uid", "1"),
+        index.secret_seen(&read, version("1")),
         Concerned::from([name.clone()])
     );
     resource.noise = 1;
     apply(&mut index, &name, &resource);
-    assert_eq!(index.secret_seen(&read, "uid", "1"), Concerned::new());
+    assert_eq!(index.secret_seen(&read, version("1")), Concerned::new());
     assert_eq!(
-        index.secret_seen(&read, "another uid", "1"),
+        index.secret_seen(
+            &read,
+            ObjectVersion {
+                uid: "another uid".to_owned(),
+                ..version("1")
+            }
+        ),
         Concerned::from([name])
     );
 }
@@ -790,17 +800,17 @@ fn a_list_over_all_namespaces_is_the_only_one() {
 
 // ------------------------------------------------------------------ held back
 
-fn settled(uid: u32) -> Resource {
+fn in_sync(uid: u32) -> Resource {
     Resource {
         last_reset: Some((0, 5)),
-        is_settled: true,
+        is_in_sync: true,
         ..Resource::new(uid)
     }
 }
 
-/// One settled resource, whose Secret is not listed yet.
+/// One resource in sync, whose Secret is not listed yet.
 fn held_back() -> (Index, ObjectName, Resource) {
-    let (name, resource) = (object("a", "x"), settled(1));
+    let (name, resource) = (object("a", "x"), in_sync(1));
     let mut index = awaiting(&[None]);
     index.await_secrets(None);
     let concerned = list(&mut index, None, &[(&name, &resource)]);
@@ -808,29 +818,32 @@ fn held_back() -> (Index, ObjectName, Resource) {
     (index, name, resource)
 }
 
-fn version(resource_version: &str) -> (String, String) {
-    ("uid".to_owned(), resource_version.to_owned())
+fn version(resource_version: &str) -> ObjectVersion {
+    ObjectVersion {
+        uid: "uid".to_owned(),
+        resource_version: resource_version.to_owned(),
+    }
 }
 
 #[test]
-fn who_is_settled_waits_for_the_version_of_its_secret() {
+fn who_is_in_sync_waits_for_the_version_of_its_secret() {
     let (mut index, name, _) = held_back();
-    let concerned = index.secret_seen(&secret("a", 0), "uid", "1");
+    let concerned = index.secret_seen(&secret("a", 0), version("1"));
     assert_eq!(concerned, Concerned::from([name.clone()]));
-    assert_eq!(index.first_look(&name), Some(&version("1")));
-    assert_eq!(index.first_look(&name), None, "only the first");
+    assert_eq!(index.take_first_look(&name), Some(&version("1")));
+    assert_eq!(index.take_first_look(&name), None, "only the first");
 }
 
 #[test]
-fn who_is_settled_waits_no_longer_than_for_the_list() {
+fn who_is_in_sync_waits_no_longer_than_for_the_list() {
     let (mut index, name, _) = held_back();
     let concerned = index.secrets_listed(None, &HashSet::new());
     assert_eq!(concerned, Concerned::from([name.clone()]));
-    assert_eq!(index.first_look(&name), None);
+    assert_eq!(index.take_first_look(&name), None);
 }
 
 #[test]
-fn who_is_settled_does_not_wait_for_a_list_that_fails() {
+fn who_is_in_sync_does_not_wait_for_a_list_that_fails() {
     let (mut index, name, resource) = held_back();
     assert_eq!(
         index.secrets_unlisted(None),
@@ -851,12 +864,12 @@ fn who_is_settled_does_not_wait_for_a_list_that_fails() {
 fn nobody_waits_for_a_version_that_was_forgotten() {
     let (mut index, name, mut resource) = held_back();
     let read = secret("a", 0);
-    index.secret_seen(&read, "uid", "1");
-    (resource.secret, resource.generation, resource.is_settled) = (1, 2, false);
+    index.secret_seen(&read, version("1"));
+    (resource.secret, resource.generation, resource.is_in_sync) = (1, 2, false);
     apply(&mut index, &name, &resource);
     let late = object("a", "y");
     assert_eq!(
-        apply(&mut index, &late, &settled(2)),
+        apply(&mut index, &late, &in_sync(2)),
         Concerned::new(),
         "it waits for the list"
     );
@@ -865,9 +878,9 @@ fn nobody_waits_for_a_version_that_was_forgotten() {
 }
 
 #[rstest]
-#[case::with_something_to_do(Resource { is_settled: false, ..settled(1) })]
+#[case::with_something_to_do(Resource { is_in_sync: false, ..in_sync(1) })]
 #[case::that_never_did_anything(Resource::new(1))]
-#[case::that_cannot_be_decoded(Resource { is_decodable: false, ..settled(1) })]
+#[case::that_cannot_be_decoded(Resource { is_decodable: false, ..in_sync(1) })]
 fn nobody_else_waits(#[case] resource: Resource) {
     let name = object("a", "x");
     let mut index = awaiting(&[None]);
@@ -881,10 +894,10 @@ fn nobody_else_waits(#[case] resource: Resource) {
 #[case::edited(|resource: &mut Resource| resource.generation = 2)]
 #[case::of_another_uid(|resource: &mut Resource| resource.uid = 2)]
 #[case::whose_status_was_written(|_: &mut Resource| ())]
-fn who_is_not_settled_any_more_is_looked_at_at_once(#[case] change: fn(&mut Resource)) {
+fn who_is_not_in_sync_any_more_is_looked_at_at_once(#[case] change: fn(&mut Resource)) {
     let (mut index, name, mut resource) = held_back();
     change(&mut resource);
-    resource.is_settled = false;
+    resource.is_in_sync = false;
     let concerned = apply(&mut index, &name, &resource);
     assert_eq!(concerned, Concerned::from([name]));
 }
@@ -892,22 +905,22 @@ fn who_is_not_settled_any_more_is_looked_at_at_once(#[case] change: fn(&mut Reso
 #[test]
 fn a_look_is_the_first_of_its_resource() {
     let (mut index, name, mut resource) = held_back();
-    index.secret_seen(&secret("a", 0), "uid", "1");
-    assert_eq!(index.first_look(&name), Some(&version("1")));
+    index.secret_seen(&secret("a", 0), version("1"));
+    assert_eq!(index.take_first_look(&name), Some(&version("1")));
     resource.noise = 1;
     apply(&mut index, &name, &resource);
-    assert_eq!(index.first_look(&name), None, "its status was written");
+    assert_eq!(index.take_first_look(&name), None, "its status was written");
     resource.uid = 2;
     let concerned = apply(&mut index, &name, &resource);
     assert_eq!(concerned, Concerned::from([name.clone()]));
-    assert_eq!(index.first_look(&name), Some(&version("1")));
-    assert_eq!(index.first_look(&object("a", "unknown")), None);
+    assert_eq!(index.take_first_look(&name), Some(&version("1")));
+    assert_eq!(index.take_first_look(&object("a", "unknown")), None);
 }
 
 #[test]
 fn who_was_looked_at_is_not_held_back_again() {
     let (mut index, name, mut resource) = held_back();
-    assert_eq!(index.first_look(&name), None);
+    assert_eq!(index.take_first_look(&name), None);
     resource.generation = 2;
     let concerned = apply(&mut index, &name, &resource);
     assert_eq!(concerned, Concerned::from([name]));
@@ -922,11 +935,11 @@ fn one_list_of_secrets_does_not_hold_up_the_readers_of_another() {
         index.await_secrets(Some(namespace));
     }
     let (of_x, of_y) = (
-        settled(1),
+        in_sync(1),
         Resource {
             account: 1,
             last_reset: Some((1, 5)),
-            ..settled(2)
+            ..in_sync(2)
         },
     );
     assert_eq!(
@@ -959,7 +972,7 @@ fn any_early() -> impl Strategy<Value = Early> {
     let listed = proptest::option::of(proptest::collection::vec(any_secret(), 0..4));
     prop_oneof![
         6 => (any_name(), any_change(), proptest::bool::weighted(0.8))
-            .prop_map(|(name, change, is_settled)| Early::Apply(name, change, is_settled)),
+            .prop_map(|(name, change, is_in_sync)| Early::Apply(name, change, is_in_sync)),
         1 => any_name().prop_map(Early::Delete),
         3 => (any_secret(), 0_u8..2).prop_map(|(secret, version)| Early::SecretSeen(secret, version)),
         1 => any_secret().prop_map(Early::SecretGone),
@@ -969,7 +982,7 @@ fn any_early() -> impl Strategy<Value = Early> {
 }
 
 proptest! {
-    /// Each resource is concerned before it is looked at, except that who is settled waits, until the version of its Secret is
+    /// Each resource is concerned before it is looked at, except that who is in sync waits, until the version of its Secret is
     /// known or the list of its namespace has ended. Nobody is held back for ever, and nobody for nothing.
     #[test]
     fn nobody_is_forgotten(events in proptest::collection::vec(any_early(), 1..40)) {
@@ -984,9 +997,9 @@ proptest! {
         let ends = NAMESPACES.map(|namespace| Early::Ends(namespace, None));
         for event in events.into_iter().chain(ends) {
             let told = match &event {
-                Early::Apply(name, change, is_settled) => {
+                Early::Apply(name, change, is_in_sync) => {
                     model.change(name, change);
-                    let resource = Resource { is_settled: *is_settled, ..model.get(name).unwrap().clone() };
+                    let resource = Resource { is_in_sync: *is_in_sync, ..model.get(name).unwrap().clone() };
                     model.put(name, resource.clone());
                     apply(&mut index, name, &resource)
                 }
@@ -994,7 +1007,7 @@ proptest! {
                     model.remove(name);
                     index.delete(name)
                 }
-                Early::SecretSeen(secret, version) => index.secret_seen(secret, "uid", &version.to_string()),
+                Early::SecretSeen(secret, version) => index.secret_seen(secret, self::version(&version.to_string())),
                 Early::SecretGone(secret) => index.secret_gone(secret),
                 Early::Ends(namespace, listed) => {
                     awaited.remove(namespace);
@@ -1006,9 +1019,13 @@ proptest! {
                 Early::Look(name) => {
                     let resource = model.get(name).map(|it| (name.clone(), it.uid));
                     let is_first = resource.is_some_and(|resource| looked_at.insert(resource));
-                    let known = model.get(name).filter(|it| it.is_decodable && is_first)
-                        .and_then(|it| index.secrets.get(&secret(&name.namespace, it.secret)).cloned());
-                    prop_assert_eq!(index.first_look(name).cloned(), known);
+                    let seen = model.get(name).filter(|it| it.is_decodable && is_first)
+                        .and_then(|it| index.secrets.get(&secret(&name.namespace, it.secret)));
+                    let known = match seen {
+                        Some(SeenSecret::There(version)) => Some(version.clone()),
+                        Some(SeenSecret::Gone) | None => None,
+                    };
+                    prop_assert_eq!(index.take_first_look(name).cloned(), known);
                     Concerned::new()
                 }
             };
@@ -1018,7 +1035,7 @@ proptest! {
             }
             for (name, resource) in &model.resources {
                 let key = (name.clone(), resource.uid);
-                let may_wait = resource.is_settled
+                let may_wait = resource.is_in_sync
                     && resource.is_decodable
                     && awaited.contains(&*name.namespace)
                     && !index.secrets.contains_key(&secret(&name.namespace, resource.secret));
@@ -1027,4 +1044,62 @@ proptest! {
             }
         }
     }
+}
+
+/// It was looked at before the list of Secrets came to its own.
+#[rstest]
+#[case::the_same("1", false)]
+#[case::changed_meanwhile("2", true)]
+fn a_list_wakes_nobody_for_what_was_read(#[case] listed: &str, #[case] is_concerned: bool) {
+    let (name, late) = (object("a", "x"), object("a", "y"));
+    let mut index = awaiting(&[None]);
+    index.await_secrets(None);
+    list(
+        &mut index,
+        None,
+        &[(&name, &Resource::new(1)), (&late, &Resource::new(2))],
+    );
+    index.secret_read(&name, version("1"));
+    let concerned = index.secret_seen(&secret("a", 0), version(listed));
+    assert!(concerned.contains(&late), "it has read nothing yet");
+    assert_eq!(concerned.contains(&name), is_concerned);
+    // Nothing of that is left after the list.
+    index.secret_read(&late, version("1"));
+    index.secrets_listed(None, &HashSet::from([secret("a", 0)]));
+    assert!(index.read.is_empty());
+    index.secret_read(&late, version("3"));
+    assert!(index.read.is_empty());
+}
+
+#[test]
+fn a_secret_that_is_gone_is_not_one_that_was_never_seen() {
+    let (name, read) = (object("a", "x"), secret("a", 0));
+    let mut index = Index::default();
+    apply(&mut index, &name, &Resource::new(1));
+    assert_eq!(index.secret_of(&name), None);
+    index.secret_seen(&read, version("1"));
+    assert_eq!(
+        index.secret_of(&name),
+        Some(&SeenSecret::There(version("1")))
+    );
+    assert_eq!(index.secret_gone(&read), Concerned::from([name.clone()]));
+    assert_eq!(index.secret_of(&name), Some(&SeenSecret::Gone));
+    assert_eq!(
+        index.secret_seen(&read, version("1")),
+        Concerned::from([name])
+    );
+}
+
+#[test]
+fn each_name_is_in_memory_once() {
+    let (name, read) = (object("a", "x"), secret("a", 0));
+    let mut resource = Resource::new(1);
+    let mut index = Index::default();
+    apply(&mut index, &name, &resource);
+    index.secret_seen(&read, version("1"));
+    resource.noise = 1;
+    apply(&mut index, &name, &resource);
+    let (of_readers, _) = index.by_secret.get_key_value(&read).unwrap();
+    let (of_versions, _) = index.secrets.get_key_value(&read).unwrap();
+    assert!(Arc::ptr_eq(of_readers, of_versions));
 }

@@ -15,7 +15,7 @@ const IN_SYNC: Decision = Decision::InSync {
 };
 
 /// A resource whose value was just accepted.
-fn settled() -> World {
+fn in_sync() -> World {
     let mut world = World::new();
     tell(
         &mut world,
@@ -37,8 +37,8 @@ fn times() -> Times {
     }
 }
 
-fn is_settled(world: &World) -> bool {
-    match settled_with(&world.resource, &keyring(&world.keys)) {
+fn is_in_sync(world: &World) -> bool {
+    match in_sync_with(&world.resource, &keyring(&world.keys)) {
         Some(version) => {
             // It is told of the Secret that was read last, in these tests.
             assert_eq!(*version, world.version);
@@ -77,8 +77,8 @@ fn condition(type_: &str, status: &str, reason: &str) -> Value {
 }
 
 #[test]
-fn a_resource_whose_value_was_accepted_is_settled() {
-    assert!(is_settled(&settled()));
+fn a_resource_whose_value_was_accepted_is_in_sync() {
+    assert!(is_in_sync(&in_sync()));
 }
 
 #[rstest]
@@ -93,9 +93,9 @@ fn a_resource_whose_value_was_accepted_is_settled() {
 })]
 #[case::an_older_key_is_kept(|world: &mut World| world.keys = vec!["key-1", "key-0"])]
 fn it_stays_so(#[case] change: impl Fn(&mut World)) {
-    let mut world = settled();
+    let mut world = in_sync();
     change(&mut world);
-    assert!(is_settled(&world));
+    assert!(is_in_sync(&world));
 }
 
 #[rstest]
@@ -129,10 +129,10 @@ fn it_stays_so(#[case] change: impl Fn(&mut World)) {
     ready("True", "InSync"),
     condition("PasswordSynced", "False", "AccountNotAvailable"),
 ] })))]
-fn it_is_not_settled(#[case] change: impl Fn(&mut World)) {
-    let mut world = settled();
+fn it_is_not_in_sync(#[case] change: impl Fn(&mut World)) {
+    let mut world = in_sync();
     change(&mut world);
-    assert!(!is_settled(&world));
+    assert!(!is_in_sync(&world));
 }
 
 /// One thing that can happen to a resource and its status.
@@ -167,15 +167,15 @@ fn pass(world: &mut World) {
 const LOOK: usize = 12;
 
 proptest! {
-    /// Whatever has happened: whoever reads the Secret of a settled resource, while it is that version, finds it in sync and
+    /// Whatever has happened: whoever reads the Secret of such a resource, while it is that version, finds it in sync and
     /// writes nothing, and neither does who does not read it.
     #[test]
-    fn nothing_is_to_be_done_for_who_is_settled(what in proptest::collection::vec(0..=LOOK, 0..12), looks in subsequence(vec![LOOK; 2], 0..=2)) {
+    fn nothing_is_to_be_done_for_who_is_in_sync(what in proptest::collection::vec(0..=LOOK, 0..12), looks in subsequence(vec![LOOK; 2], 0..=2)) {
         let mut world = World::new();
         for what in what.into_iter().chain(looks) {
             happen(&mut world, what);
         }
-        let Some(version) = settled_with(&world.resource, &keyring(&world.keys)) else {
+        let Some(version) = in_sync_with(&world.resource, &keyring(&world.keys)) else {
             return Ok(());
         };
         if *version != world.version {

@@ -12,7 +12,7 @@ use crate::fingerprint::Keyring;
 /// The version of the Secret with which a pass would find the resource in sync and its status as it should be, whoever reads
 /// it. Nothing, where a pass has more to do, or where the status is not that of an operator which found it in sync.
 #[must_use]
-pub fn settled_with<'a>(
+pub fn in_sync_with<'a>(
     resource: &'a DatabaseAccountPassword,
     keyring: &Keyring,
 ) -> Option<&'a SecretVersion> {
@@ -20,7 +20,7 @@ pub fn settled_with<'a>(
     let reset = resource.last_reset_of_target()?;
     let fingerprint = reset.fingerprint.as_ref()?;
     let ready = status::find(&status.conditions, ConditionType::Ready)?;
-    let is_settled = resource.metadata.deletion_timestamp.is_none()
+    let is_in_sync = resource.metadata.deletion_timestamp.is_none()
         && resource.metadata.generation.is_some()
         && status.observed_generation == resource.metadata.generation
         && !resource.spec.suspend
@@ -31,7 +31,7 @@ pub fn settled_with<'a>(
         && status.pending_since.is_none()
         && ready.status == ConditionStatus::True.as_str()
         && !account_was_not_available(resource);
-    is_settled.then_some(&reset.secret)
+    is_in_sync.then_some(&reset.secret)
 }
 
 #[cfg(test)]
