@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::RunArguments;
 use crate::controller::cloud::Cloud;
+use crate::controller::events::Events;
 use crate::controller::trigger::{Scopes, watch_resources, watch_secrets};
 use crate::controller::{self, Context, Process};
 use crate::credentials::{Host, OperatorCredentials, Settings};
@@ -93,7 +94,7 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
         instance: Some(identity.clone()),
     };
     let process = Process {
-        events: Arc::new(EventRecorder::new(client.clone(), reporter)),
+        events: Arc::new(Events::new(EventRecorder::new(client.clone(), reporter))),
         client,
         cloud,
         metrics: metrics.clone(),
@@ -128,14 +129,20 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
         namespace: &namespace,
         shutdown: &shutdown,
     };
-    tokio::select! {
+    let ended = tokio::select! {
         () = terms(&term, candidate) => Ok(()),
         _ = server => Err(RunError::Server),
         () = shutdown.is_over() => {
             warn!("the lease could not be handed over in time; another replica takes over when it runs out");
             Ok(())
         }
+    };
+    // After the lease is given up: nobody waits for Events.
+    tokio::select! {
+        () = process.events.finish() => {}
+        () = shutdown.is_over() => {}
     }
+    ended
 }
 
 /// One term of leadership after the other, until the shutdown.

@@ -9,13 +9,14 @@ use futures::future::{Either, ready, select};
 use k8s_openapi::jiff::Timestamp;
 use rand::RngExt as _;
 use thiserror::Error;
+use tracing::warn;
 
 use super::Context;
 use super::cloud::{InstanceError, ResetError, Route, RouteError};
 use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide};
 use super::intent;
 use super::observe::{ObserveError, is_still_good, observe_again, observe_fresh};
-use super::outcome::{Accepted, Account, Failure, Outcome};
+use super::outcome::{Accepted, Account, Acted, Failure, Outcome};
 use super::report::{self, ReportError};
 use super::status;
 use crate::api::{DatabaseAccountPassword, ReadyReason, Trigger};
@@ -49,28 +50,6 @@ pub enum ActError {
     /// The Lease does not say that this process leads.
     #[error("no reset is sent: {0}")]
     NotLeader(#[from] NotLeader),
-}
-
-/// A decision that was carried out.
-pub struct Acted {
-    /// What it was carried out on: for a reset, what was found right before.
-    pub observation: Observation,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The resource with the last write of this pass, which the outcome is written on top of. After a reset, the one with the
-    /// intent.
-    pub latest: Arc<DatabaseAccountPassword>,
-}
-
-impl Acted {
-    /// Where nothing was written on the way.
-    fn without_a_write(observation: Observation, outcome: Outcome) -> Self {
-        Self {
-            latest: observation.resource.clone(),
-            observation,
-            outcome,
-        }
-    }
 }
 
 /// Carries the decision out.
@@ -115,9 +94,9 @@ async fn reset(
     trigger: Trigger,
 ) -> Result<Acted, ActError> {
     let observation = match attempt(context, observation, trigger, Found::JustNow).await? {
-        Attempt::Done(acted) => return Ok(acted),
-        Attempt::Late(observation) => observation,
-        Attempt::Rejected(acted) => {
+        Tried::Done(acted) => return Ok(acted),
+        Tried::Late(acted) => acted.observation,
+        Tried::Rejected(acted) => {
             // Otherwise the intent would be found as a try that has to wait.
             Box::pin(intent::withdraw(context, &acted.observation, acted.latest)).await;
             acted.observation
@@ -125,8 +104,20 @@ async fn reset(
     };
     // The time that it took is in none of the looks that a reset needs, so all of them are repeated.
     match attempt(context, observation, trigger, Found::Before).await? {
-        Attempt::Done(acted) | Attempt::Rejected(acted) => Ok(acted),
-        Attempt::Late(observation) => Ok(Acted::without_a_write(observation, Outcome::Abandoned)),
+        Tried::Done(acted) | Tried::Rejected(acted) => Ok(acted),
+        Tried::Late(acted) => {
+            if context.stop.is_cancelled() {
+                return Ok(Acted {
+                    outcome: Outcome::Abandoned,
+                    ..acted
+                });
+            }
+            warn!(
+                resource = %report::name(&acted.observation.resource),
+                "no reset is sent, since what is looked at and written down before takes too long; it is tried again"
+            );
+            Ok(acted)
+        }
     }
 }
 
@@ -140,16 +131,17 @@ enum Found {
 }
 
 /// How one try to reset ended.
-enum Attempt {
+enum Tried {
     /// For good.
     Done(Acted),
     /// The cloud rejected the credentials, and others can be had.
     Rejected(Acted),
-    /// Nothing was sent, since the looks were too old, and nothing is left to take back.
-    Late(Observation),
+    /// Nothing was sent, since the looks were too old, and nothing is left to take back. The value has waited for seconds by then, and
+    /// whoever reads the status is to know.
+    Late(Acted),
 }
 
-impl Attempt {
+impl Tried {
     /// Nothing was written on the way.
     fn done(observation: Observation, outcome: Outcome) -> Self {
         Self::Done(Acted::without_a_write(observation, outcome))
@@ -161,21 +153,21 @@ async fn attempt(
     observation: Observation,
     trigger: Trigger,
     found: Found,
-) -> Result<Attempt, ActError> {
+) -> Result<Tried, ActError> {
     if let Some(accepted) = context.unrecorded.find(&observation) {
-        return Ok(Attempt::done(observation, Outcome::Accepted(accepted)));
+        return Ok(Tried::done(observation, Outcome::Accepted(accepted)));
     }
     // Boxed, like all that is in a future more than once otherwise: a thousand passes may wait here.
     let admission = Box::pin(admit(context, &observation, trigger));
     let queued = (&observation, &observation.resource);
     let admission = tokio::select! {
-        () = context.stop.cancelled() => return Ok(Attempt::done(observation, Outcome::Abandoned)),
+        () = context.stop.cancelled() => return Ok(Tried::done(observation, Outcome::Abandoned)),
         admission = announced(context, queued, admission) => admission,
     };
     match admission {
         // From here on the futures are large, and boxed, so that a thousand passes that only wait need little memory.
         Ok(admission) => Box::pin(admitted(context, observation, found, admission)).await,
-        Err(failure) => Ok(Attempt::done(observation, Outcome::Failed(failure))),
+        Err(failure) => Ok(Tried::done(observation, Outcome::Failed(failure))),
     }
 }
 
@@ -185,31 +177,31 @@ async fn admitted(
     mut observation: Observation,
     found: Found,
     admission: Admission,
-) -> Result<Attempt, ActError> {
+) -> Result<Tried, ActError> {
     let asked = observation.resource.clone();
     if found == Found::Before || !is_still_good(context, &observation) {
         match observe_again(context, asked.clone()).await? {
             Some(fresh) => observation = fresh,
-            None => return Ok(Attempt::done(observation, Outcome::Abandoned)),
+            None => return Ok(Tried::done(observation, Outcome::Abandoned)),
         }
     }
     for _ in 0..LOOKS {
         if observation.resource.spec != asked.spec || context.stop.is_cancelled() {
             // Turn, budget and look at the instance may have been another one's. The change wakes a pass of its own.
-            return Ok(Attempt::done(observation, Outcome::Abandoned));
+            return Ok(Tried::done(observation, Outcome::Abandoned));
         }
         let (trigger, value) = match (decide(&observation, Timestamp::now()), &observation.secret) {
             (Decision::Reset(trigger), SecretObservation::Usable(value)) => (trigger, value),
             (Decision::LookAtAccount, _) => {
                 drop(admission);
-                return Ok(Attempt::Done(look(context, observation).await));
+                return Ok(Tried::Done(look(context, observation).await));
             }
-            (settled, _) => return Ok(Attempt::done(observation, Outcome::Settled(settled))),
+            (settled, _) => return Ok(Tried::done(observation, Outcome::Settled(settled))),
         };
         let Some((intent, proof)) = intend(context, &observation, value).await? else {
             match observe_fresh(context, &observation.resource).await? {
                 Some(fresh) => observation = fresh,
-                None => return Ok(Attempt::done(observation, Outcome::Abandoned)),
+                None => return Ok(Tried::done(observation, Outcome::Abandoned)),
             }
             continue;
         };
@@ -217,22 +209,26 @@ async fn admitted(
         let outcome = match announced(context, (&observation, &intent), sent).await {
             Ok(Sent::Ended(outcome)) => outcome,
             Ok(Sent::Rejected(failure)) => {
-                return Ok(Attempt::Rejected(Acted {
+                return Ok(Tried::Rejected(Acted {
                     observation,
                     outcome: Outcome::Failed(failure),
                     latest: intent,
                 }));
             }
             Ok(Sent::Nothing) => {
-                intent::withdraw(context, &observation, intent).await;
-                return Ok(Attempt::Late(observation));
+                let latest = intent::withdraw(context, &observation, intent).await;
+                return Ok(Tried::Late(Acted {
+                    observation,
+                    outcome: Outcome::Queued,
+                    latest,
+                }));
             }
             Err(error) => {
                 intent::withdraw(context, &observation, intent).await;
                 return Err(error.into());
             }
         };
-        return Ok(Attempt::Done(Acted {
+        return Ok(Tried::Done(Acted {
             observation,
             outcome,
             latest: intent,

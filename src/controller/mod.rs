@@ -1,17 +1,20 @@
 //! The pass: trigger → observe → decide → act → schedule → report.
 //!
-//! [`mod@decide`], [`mod@schedule`], [`settled`] and [`status`] are pure and take the time; [`mod@observe`], [`mod@act`] and [`mod@report`] do
+//! [`mod@decide`], [`mod@schedule`], [`in_sync`] and [`status`] are pure and take the time; [`mod@observe`], [`mod@act`] and [`mod@report`] do
 //! the I/O.
 
 pub mod act;
+pub mod backoff;
 pub mod changes;
 pub mod cloud;
 pub mod decide;
+pub mod events;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 mod fixtures;
 pub mod heard;
 pub mod identity;
+pub mod in_sync;
 pub mod index;
 pub mod intent;
 pub mod observe;
@@ -19,7 +22,7 @@ pub mod outage;
 pub mod outcome;
 pub mod report;
 pub mod schedule;
-pub mod settled;
+
 pub mod status;
 pub mod tenant;
 pub mod trigger;
@@ -29,10 +32,9 @@ pub mod watched;
 pub mod written;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use k8s_controller::events::EventRecorder;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::Controller;
 use kube::runtime::controller::Action;
@@ -57,6 +59,7 @@ use act::{ActError, act};
 use changes::Changes;
 use cloud::Cloud;
 use decide::{Decision, Observation, decide};
+use events::Events;
 use index::Index;
 use observe::{ObserveError, observe};
 use outage::Outages;
@@ -76,13 +79,8 @@ const CONCURRENT_READS: usize = 16;
 /// however many resources are waiting to be looked at.
 const CONCURRENT_WRITES: usize = 16;
 
-/// How many are that say that a reset waits, and how many Events are sent: one, since where many are to be made, a reset that is
-/// to be written down comes first. Each by itself, so that the status is told the truth though no Event can be sent.
+/// How many are that only say that a reset waits: where many wait, a reset that is to be written down comes first.
 const CONCURRENT_ANNOUNCEMENTS: usize = 1;
-const CONCURRENT_EVENTS: usize = 1;
-
-/// How many Events wait to be sent, at most; what comes on top is left out. That takes some seconds where all goes well.
-const WAITING_EVENTS: usize = 1_000;
 
 /// How many back-offs are kept, and for how long after the last failure: far longer than the longest of them.
 const FAILED_PASSES_KEPT: u64 = 100_000;
@@ -95,7 +93,7 @@ pub struct Process {
     /// The cloud API.
     pub cloud: Arc<Cloud>,
     /// Publishes Events.
-    pub events: Arc<EventRecorder>,
+    pub events: Arc<Events>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// What `/readyz` tells.
@@ -110,7 +108,7 @@ pub struct Context {
     keyring: Keyring,
     cloud: Arc<Cloud>,
     leadership: Leadership,
-    events: Arc<EventRecorder>,
+    events: Arc<Events>,
     metrics: Arc<Metrics>,
     health: Health,
     index: Mutex<Index>,
@@ -121,8 +119,6 @@ pub struct Context {
     reads: Arc<Semaphore>,
     writes: Semaphore,
     announcements: Semaphore,
-    event_queue: Arc<Semaphore>,
-    event_sends: Arc<Semaphore>,
     /// Cancelled when the term ends: passes that have sent nothing give up.
     stop: CancellationToken,
     /// Outlives the term: a pass that has sent a reset runs to its end.
@@ -173,8 +169,6 @@ impl Context {
             reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
             writes: Semaphore::new(CONCURRENT_WRITES),
             announcements: Semaphore::new(CONCURRENT_ANNOUNCEMENTS),
-            event_queue: Arc::new(Semaphore::new(WAITING_EVENTS)),
-            event_sends: Arc::new(Semaphore::new(CONCURRENT_EVENTS)),
             stop,
             passes: process.passes.clone(),
             failed_passes: Cache::builder()
@@ -222,11 +216,11 @@ async fn whole_pass(watched: Arc<Watched>, context: Arc<Context>) -> Result<Acti
     Ok(action)
 }
 
-/// One pass over one resource, with leave for its first look.
+/// One pass over one resource, with leave to read for it.
 async fn reconcile(
     context: &Context,
     watched: &Watched,
-    first_look: Option<OwnedSemaphorePermit>,
+    read: Option<OwnedSemaphorePermit>,
 ) -> Result<Action, PassError> {
     // A change wakes what has to wait for one, and the resync what a lost event would leave behind.
     let look_again = Action::requeue(schedule::resync(rand::rng().random()));
@@ -235,13 +229,13 @@ async fn reconcile(
     };
     // Each step is boxed, so that a pass that waits in one has no room for the others.
     let observed = Box::pin(observe(context, resource)).await;
-    drop(first_look);
+    drop(read);
     let Some(observation) = observed? else {
         return Ok(look_again);
     };
     let decision = decide(&observation, Timestamp::now());
     let acted = Box::pin(act(context, observation, decision)).await?;
-    let now = Timestamp::now();
+    let (now, decided) = (Timestamp::now(), Instant::now());
     let wait = schedule(
         &acted.observation,
         &acted.outcome,
@@ -251,11 +245,10 @@ async fn reconcile(
     // The status keeps whole seconds, and a pass before the time that it tells would be one for nothing.
     let next = status::whole_seconds_up(now + wait);
     Box::pin(report(context, &acted, Times { now, next })).await?;
-    // Less what the writing took, which is long where many are written: all who wait for one time come together.
-    let left = next.duration_since(Timestamp::now());
-    Ok(Action::requeue(
-        Duration::try_from(left).unwrap_or_default(),
-    ))
+    // Less what the writing took, which is long where many are written: all who wait for one time come together. The clock may have
+    // been set meanwhile.
+    let wait = Duration::try_from(next.duration_since(now)).unwrap_or(wait);
+    Ok(Action::requeue(wait.saturating_sub(decided.elapsed())))
 }
 
 /// The resource, unless there is nothing to do for it: it is being deleted, which changes no database, or cannot be decoded.

@@ -1,15 +1,39 @@
 //! How a pass ended. An expected failure is an outcome and no error.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::decide::Decision;
-use crate::api::Trigger;
+use super::decide::{Decision, Observation};
+use crate::api::{DatabaseAccountPassword, Trigger};
 use crate::rds::classification::{Class, OTHER, Reason};
 use crate::rds::error::CallError;
 use crate::rds::identifier::{Code, RequestId};
+
+/// A decision that was carried out.
+pub struct Acted {
+    /// What it was carried out on: for a reset, what was found right before.
+    pub observation: Observation,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The resource with the last write of this pass, which the outcome is written on top of. After a reset, the one with the
+    /// intent.
+    pub latest: Arc<DatabaseAccountPassword>,
+}
+
+impl Acted {
+    /// Where nothing was written on the way.
+    #[must_use]
+    pub fn without_a_write(observation: Observation, outcome: Outcome) -> Self {
+        Self {
+            latest: observation.resource.clone(),
+            observation,
+            outcome,
+        }
+    }
+}
 
 /// How a pass ended.
 #[derive(Debug, Clone)]

@@ -4,25 +4,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
-use k8s_controller::events::{Event, EventType};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, PostParams};
-use kube::core::PartialObjectMetaExt as _;
 use thiserror::Error;
 use tracing::{info, warn};
 
 use super::Context;
-use super::act::Acted;
 use super::decide::{Decision, Observation, SecretObservation};
+use super::events;
 use super::index::ObjectName;
 use super::observe::{ObserveError, read_resource};
-use super::outcome::{Accepted, Outcome};
+use super::outcome::{Accepted, Acted, Outcome};
 use super::status::{self, Times};
 use crate::api::{
     ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordSpec,
-    DatabaseAccountPasswordStatus, ReadyReason, Trigger,
+    DatabaseAccountPasswordStatus, Trigger,
 };
 use crate::fingerprint::Comparison;
 use crate::metrics::resets::{self, ResetResult};
@@ -38,12 +35,6 @@ const RETRIES_OF_A_RESET: usize = 40;
 
 /// How long `/readyz` tells of a denied write. A pass that ends with one comes again within a minute, and then says it again.
 const DENIAL_LASTS: Duration = Duration::from_secs(2 * 60);
-
-/// How long after the end of the term an Event may still wait for its turn: a part of the time that passes have then.
-const EVENTS_AFTER_STOP: Duration = Duration::from_secs(5);
-
-/// The reason of the Event of a success.
-const PASSWORD_RESET: &str = "PasswordReset";
 
 /// Why the status was not written.
 #[derive(Debug, Error)]
@@ -131,48 +122,10 @@ pub async fn report(context: &Context, acted: &Acted, times: Times) -> Result<()
     count(context, observation, outcome);
     log(observation, outcome);
     let after = ready_reason(written.status.as_ref());
-    if let Some(event) = event(outcome, before.as_deref() != after.as_deref(), &written) {
-        publish(context, &written, event);
+    if let Some(event) = events::of(outcome, before.as_deref() != after.as_deref(), &written) {
+        context.events.publish(&written, event);
     }
     Ok(())
-}
-
-/// Publishes an Event, in its turn. Best effort.
-fn publish(context: &Context, resource: &DatabaseAccountPassword, event: Event) {
-    let name = name(resource);
-    let Ok(place) = context.event_queue.clone().try_acquire_owned() else {
-        warn!(resource = %name, reason = event.reason, "too many Events wait; this one is not published");
-        return;
-    };
-    let regarding = ObjectMeta {
-        namespace: resource.namespace(),
-        name: Some(resource.name_any()),
-        uid: resource.uid(),
-        resource_version: resource.resource_version(),
-        ..ObjectMeta::default()
-    };
-    let regarding = regarding.into_response_partial::<DatabaseAccountPassword>();
-    let (events, sends, stop) = (
-        context.events.clone(),
-        context.event_sends.clone(),
-        context.stop.clone(),
-    );
-    // Among the passes, so that the process does not end while it is sent.
-    context.passes.spawn(async move {
-        let _place = place;
-        let _send = tokio::select! {
-            send = sends.acquire() => send,
-            () = async { stop.cancelled().await; tokio::time::sleep(EVENTS_AFTER_STOP).await } => return,
-        };
-        // Bounded by the recorder itself, to five seconds.
-        if let Err(error) = events.publish(&regarding, &event).await {
-            warn!(resource = %name, reason = event.reason, %error, "the Event could not be published");
-        }
-        if event.reason == PASSWORD_RESET {
-            // No two are alike, and the recorder looks through all that it remembers each time.
-            events.forget(&regarding);
-        }
-    });
 }
 
 /// Says in the status that a reset waits for its turn, or for its answer. Best effort: the pass goes on either way.
@@ -291,12 +244,22 @@ async fn read_again(
     read_resource(context, latest).await
 }
 
+async fn replace(
+    context: &Context,
+    resource: &DatabaseAccountPassword,
+) -> Result<DatabaseAccountPassword, ReportError> {
+    let _write = context.writes.acquire().await;
+    put(context, resource).await
+}
+
 /// One PUT with the uid and `resourceVersion` that were read. Server-side apply and merge patches take no uid on `/status`, and
 /// would write an old object's success onto a new one of the same name.
 ///
+/// It takes no turn among the writes: this is for those who have one, or hold a permit of the cloud, and so are few and may not wait.
+///
 /// # Errors
 /// When the resource is another version by now, or the status could not be written, or nobody knows whether it was.
-pub(super) async fn replace(
+pub(super) async fn put(
     context: &Context,
     resource: &DatabaseAccountPassword,
 ) -> Result<DatabaseAccountPassword, ReportError> {
@@ -304,15 +267,16 @@ pub(super) async fn replace(
     let part = format!("status of DatabaseAccountPasswords in namespace {namespace}");
     let api = Api::<DatabaseAccountPassword>::namespaced(context.client.clone(), &namespace);
     let (name, params) = (resource.name_any(), PostParams::default());
-    context.written.expect(resource);
+    let unanswered = context.written.send(resource);
     let written = api.replace_status(&name, &params, resource);
-    let written = {
-        let _write = context.writes.acquire().await;
-        tokio::time::timeout(WRITE_TIMEOUT, written).await
-    };
+    let written = tokio::time::timeout(WRITE_TIMEOUT, written).await;
+    match &written {
+        Ok(Ok(written)) => unanswered.written(written),
+        Ok(Err(kube::Error::Api(status))) if status.code < 500 => unanswered.refused(),
+        _ => drop(unanswered),
+    }
     match written {
         Ok(Ok(written)) => {
-            context.written.remember(&written);
             context.health.clear_obstacle(&part);
             Ok(written)
         }
@@ -338,55 +302,6 @@ pub(super) async fn replace(
 fn ready_reason(status: Option<&DatabaseAccountPasswordStatus>) -> Option<String> {
     let ready = status::find(&status?.conditions, ConditionType::Ready)?;
     Some(ready.reason.clone())
-}
-
-/// The Event of an outcome: each reset has one, everything else only where the reason of `Ready` changed.
-fn event(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) -> Option<Event> {
-    let ready = status::find(&resource.status.as_ref()?.conditions, ConditionType::Ready)?;
-    let (type_, reason, note) = match outcome {
-        Outcome::Accepted(accepted) => (
-            EventType::Normal,
-            PASSWORD_RESET,
-            format!(
-                "RDS accepted the password of account {} of instance {} ({:?}, RequestId {})",
-                resource.spec.account_name,
-                resource.spec.instance_id,
-                accepted.trigger,
-                accepted.request_id
-            ),
-        ),
-        _ if !is_news || ready.status == "True" => return None,
-        Outcome::Failed(failure) => {
-            let reason = match status::ready_reason(failure.reason) {
-                reason @ ReadyReason::Instance(_) if !status::is_stalled(reason) => {
-                    "WaitingForInstance"
-                }
-                _ => "ResetFailed",
-            };
-            (
-                EventType::Warning,
-                reason,
-                format!("{}: {}", ready.reason, ready.message),
-            )
-        }
-        // A person asked for it.
-        Outcome::Settled(Decision::Suspended) => return None,
-        Outcome::Settled(_) => (
-            EventType::Warning,
-            "NotReset",
-            format!("{}: {}", ready.reason, ready.message),
-        ),
-        Outcome::Queued | Outcome::Overlapped(_) | Outcome::Looked(_) | Outcome::Abandoned => {
-            return None;
-        }
-    };
-    Some(Event {
-        type_,
-        reason: reason.to_owned(),
-        action: "ResetAccountPassword".to_owned(),
-        note: Some(note),
-        related: None,
-    })
 }
 
 /// Measures how soon a changed value was applied: RDS has just accepted it.

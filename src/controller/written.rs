@@ -15,6 +15,9 @@ const KEPT_FOR: Duration = Duration::from_secs(5 * 60);
 /// is written on the version that was observed, or not at all.
 const CAPACITY: u64 = 100_000;
 
+/// No object has this `resourceVersion`: whoever is looked up finds that it may be behind.
+const NO_VERSION: &str = "";
+
 /// What this process has written.
 pub struct Written {
     /// The `resourceVersion` of the last write to each resource, by uid.
@@ -56,9 +59,15 @@ pub fn digest(resource: &DatabaseAccountPassword) -> u64 {
 }
 
 impl Written {
-    /// `resource` is about to be sent with this status. Said before, since the watch can be faster than the answer.
-    pub fn expect(&self, resource: &DatabaseAccountPassword) {
+    /// `resource` is about to be sent with this status. Said before, since the watch can be faster than the answer. Where that never
+    /// comes, the status may have been written or not, and whatever the store has may be older.
+    #[must_use]
+    pub fn send(&self, resource: &DatabaseAccountPassword) -> Unanswered<'_> {
         self.statuses.insert(digest(resource), ());
+        Unanswered {
+            written: self,
+            uid: resource.uid(),
+        }
     }
 
     /// Whether the status of this [`digest`] was sent by this process, and not by another that leads no more, or a person.
@@ -67,8 +76,7 @@ impl Written {
         self.statuses.contains_key(&status)
     }
 
-    /// `resource` is what the API server answered to a write.
-    pub fn remember(&self, resource: &DatabaseAccountPassword) {
+    fn remember(&self, resource: &DatabaseAccountPassword) {
         if let (Some(uid), Some(version)) = (resource.uid(), resource.resource_version()) {
             self.versions.insert(uid, version);
         }
@@ -88,6 +96,32 @@ impl Written {
             }
             // Versions are opaque, so a newer one cannot be told from an older one.
             Some(_) => true,
+        }
+    }
+}
+/// A write whose answer has not come.
+pub struct Unanswered<'a> {
+    written: &'a Written,
+    uid: Option<String>,
+}
+
+impl Unanswered<'_> {
+    /// `resource` is what the API server answered.
+    pub fn written(mut self, resource: &DatabaseAccountPassword) {
+        self.uid = None;
+        self.written.remember(resource);
+    }
+
+    /// It was not written, and what was known before is still known.
+    pub fn refused(mut self) {
+        self.uid = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(uid) = self.uid.take() {
+            self.written.versions.insert(uid, NO_VERSION.to_owned());
         }
     }
 }
