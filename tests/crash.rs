@@ -357,6 +357,36 @@ async fn a_value_that_grew_old_before_it_was_sent_is_not_sent() -> Result<()> {
     Ok(())
 }
 
+/// Writing down what is about to be sent takes that long each time. The status and the log say that the reset waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_is_always_too_late_is_told() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let (proxy, operator) = behind_proxy(&bed).await?;
+    create_in_sync(&bed).await?;
+
+    let mut hold = proxy.hold(status_writes());
+    bed.rotate("orders-db", "Second#Password2").await?;
+    // Twice the intent, and that it is taken back.
+    for _ in 0..4 {
+        hold.wait_for_held(1, PATIENCE).await?;
+        // It is the passing of time that is tried here.
+        tokio::time::sleep(FRESH_FOR).await;
+        let next = proxy.hold(status_writes());
+        hold.release();
+        hold = next;
+    }
+    operator
+        .wait_for_log("no reset is sent, since what")
+        .await?;
+    hold.wait_for_held(1, PATIENCE).await?;
+    let intent = proxy.hold(status_writes());
+    hold.release();
+    bed.wait_for_reason("orders-app", "Pending").await?;
+    assert_eq!(sent(&bed), ["First#Password1"]);
+    intent.release();
+    assert_in_sync_with(&bed, "Second#Password2").await
+}
+
 /// The operator may not write the status any more after it has sent a value. It knows what it did, and does it once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_that_cannot_be_written_down_is_not_repeated() -> Result<()> {

@@ -106,6 +106,29 @@ async fn the_next_replica_takes_over_at_once() -> Result<()> {
     Ok(())
 }
 
+/// Events are sent with nothing in hand, and the next leader need not wait for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_wait_do_not_hold_up_the_hand_over() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let proxy = bed.proxy().await?;
+    let first = with_a_long_lease(bed.operator_at(&proxy.url(), None).await?);
+    let first = first.start().await?;
+    first.wait_until_leading().await?;
+    let second = with_a_long_lease(bed.operator().await?).start().await?;
+    second.wait_until_ready().await?;
+    let events = proxy.hold(Matcher::resource("events").verb(Verb::Create));
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    bed.wait_until_ready("orders-app").await?;
+    events.wait_for_held(1, PATIENCE).await?;
+
+    let stopping = tokio::spawn(first.terminate());
+    second.wait_until_leading().await?;
+    assert_eq!(events.held(), 1, "it was given up first");
+    events.release();
+    ended_in_time(stopping.await??)
+}
+
 /// A resource, its Secret, and its account.
 struct Member {
     name: String,

@@ -130,6 +130,29 @@ async fn the_look_before_a_reset_waits_for_no_first_look() -> Result<()> {
     Ok(())
 }
 
+/// Very many have something to tell, and the API server takes none of it. Who has its turn and a permit does not stand in that queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_waits_for_nobodys_status() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let proxy = bed.proxy().await?;
+    let _operator = bed.operator_at(&proxy.url(), None).await?.start().await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    bed.wait_until_ready("orders-app").await?;
+
+    let statuses = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
+    let statuses = proxy.hold(statuses.path("/crowd-"));
+    let crowd = (0..2 * STUCK)
+        .map(|number| bed.add_account(&format!("crowd-{number}"), INSTANCE, "not-there"));
+    bed.create_all(&crowd.collect::<Result<Vec<_>>>()?).await?;
+    statuses.wait_for_held(16, PATIENCE).await?;
+    bed.rotate("orders-db", "Second#Password2").await?;
+    // Each write ends after 10 s, and so the whole queue after two minutes.
+    bed.wait_for_password("Second#Password2").await?;
+    statuses.release();
+    Ok(())
+}
+
 async fn create_the_throttled_key(bed: &Testbed) -> Result<()> {
     bed.create_access_key(THROTTLED_KEY).await?;
     // For longer than the tests' patience.

@@ -176,7 +176,7 @@ impl OpenExchange {
     }
 
     async fn wait_while_held(&self) {
-        // One hold may follow on another.
+        // Several may hold it.
         while let Some(hold) = self.proxy.update(|state| state.hold(self.index)) {
             let mut state = self.proxy.state.subscribe();
             // It cannot fail: the sender lives as long as `self`.

@@ -23,6 +23,8 @@ pub struct Exchange {
     /// either side ends it.
     pub open: bool,
     connection: u64,
+    /// The newest of all ids when it came.
+    begun: u64,
     held_by: Option<ScriptId>,
 }
 
@@ -99,6 +101,7 @@ impl State {
             status: None,
             open: true,
             connection,
+            begun: self.last_id,
             held_by: None,
         });
         self.exchanges.len() - 1
@@ -155,14 +158,17 @@ impl State {
         self.add(matcher, Effect::Refuse);
     }
 
-    /// The hold that keeps this exchange waiting, if there is one.
+    /// The hold that keeps this exchange waiting, if there is one. None that was begun after it came: so the next one can be set
+    /// before an earlier one is released, and nothing slips through between them.
     pub(super) fn hold(&mut self, exchange: usize) -> Option<ScriptId> {
         let exchange = &mut self.exchanges[exchange];
         exchange.held_by = self
             .scripts
             .iter()
             .find(|script| {
-                matches!(script.effect, Effect::Hold) && script.matcher.matches(&exchange.request)
+                matches!(script.effect, Effect::Hold)
+                    && script.id.0 <= exchange.begun
+                    && script.matcher.matches(&exchange.request)
             })
             .map(|script| script.id);
         exchange.held_by
