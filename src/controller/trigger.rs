@@ -34,7 +34,7 @@ const WATCH_SECONDS: u32 = 180;
 
 /// How many objects a page of a list has. The annotations of each, which nothing here reads, may be a quarter of a MiB: kube's
 /// page of 500 would let anybody who may write Secrets fill the operator's memory.
-const PAGE: u32 = 100;
+pub const PAGE: u32 = 100;
 
 /// The first and the longest wait of `WatchStreamExt::default_backoff`, before jitter, which may double each.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(30));
