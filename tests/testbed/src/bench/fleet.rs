@@ -52,6 +52,15 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// The one whose resource and Secret come after those of all others where the API server lists them.
+    pub(super) fn last_in_lists(&self) -> Option<u32> {
+        (0..self.size).max_by_key(|number| self.name(*number))
+    }
+
     pub(super) fn name(&self, number: u32) -> String {
         format!("{}-{number}", self.name)
     }
@@ -109,6 +118,14 @@ impl<'a> Fleet<'a> {
         // The same in each run.
         numbers.shuffle(&mut StdRng::seed_from_u64(1));
         for_each(numbers, |number| self.rotate(number, round)).await
+    }
+
+    /// Waits until an account has the value of this round.
+    pub(super) async fn wait_until_applied(&self, number: u32, round: u32) -> Result<()> {
+        let (instance, account) = (self.instance(number), self.name(number));
+        self.bed
+            .wait_for_login((&instance, &account), &password(round))
+            .await
     }
 
     /// Waits until the operator has written down so many more resets than `before`.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,7 +14,7 @@ use tokio::time::sleep;
 use super::fleet::{Fleet, for_each};
 use super::process::Usage;
 use super::report::{Picture, Unit};
-use super::{Bench, UNLIMITED, start};
+use super::{Bench, UNLIMITED, builder, floor, start};
 use crate::{Operator, Testbed};
 
 pub(super) const SCENARIO: &str = "Secrets that concern nobody";
@@ -28,7 +29,8 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let bed = bench.bed().await?;
     let operator = start(&bed, UNLIMITED).await?;
     rest(bench, &operator, "no resources, no Secrets", None).await?;
-    let fleet = Fleet::new(&bed, "memory", resources, 1);
+    // Its Secrets come after those that concern nobody, in the order of lists.
+    let fleet = Fleet::new(&bed, "watched", resources, 1);
     fleet.create(0).await?;
     fleet.wait_until_reset(&operator, 0.0).await?;
     operator.terminate().await?;
@@ -65,12 +67,47 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         }
         operator.terminate().await?;
     }
+    restart(bench, &bed, &fleet, created).await?;
     bench
         .report
         .draw(Picture::MemoryBySecrets, "at rest", by_secrets);
     bench
         .report
         .draw(Picture::MemoryBySecrets, "at its peak", peaks);
+    Ok(())
+}
+
+/// A Secret changes while the operator is down.
+async fn restart(bench: &mut Bench, bed: &Testbed, fleet: &Fleet<'_>, others: u32) -> Result<()> {
+    let floor = floor::list_everything(bed).await?;
+    let last = fleet.last_in_lists().context("no resource")?;
+    fleet.rotate(last, 1).await?;
+    let builder = builder(bed, UNLIMITED).await?;
+    let calls_before = bed.calls().len();
+    let began = Timestamp::now();
+    let operator = builder.start().await?;
+    operator.wait_until_leading().await?;
+    let ready = Timestamp::now();
+    fleet.wait_until_applied(last, 1).await?;
+    let applied = Fleet::last_reset(&fleet.calls(calls_before))?;
+    operator.terminate().await?;
+    for (name, time) in [
+        ("until ready", ready),
+        (
+            "until a Secret that was changed meanwhile is applied",
+            applied,
+        ),
+    ] {
+        let size = fleet.size();
+        bench.report.add(
+            (
+                SCENARIO,
+                format!("{size} resources, {others} Secrets: after a restart, {name}"),
+            ),
+            (time.duration_since(began).as_secs_f64(), Unit::Seconds),
+            Some(floor),
+        );
+    }
     Ok(())
 }
 
