@@ -47,10 +47,18 @@ impl OperatorBuilder {
 
     /// A lease that is not renewed while a test runs, so that each look at it is one for a reset.
     #[must_use]
-    pub fn long_lease(self) -> Self {
+    pub fn lease_without_renewals(self) -> Self {
         self.flag("lease-duration", "600s")
             .flag("lease-renew-deadline", "500s")
             .flag("lease-retry-period", "400s")
+    }
+
+    /// A lease of more than a test's patience: another replica can only lead where it was released, and sees that soon.
+    #[must_use]
+    pub fn lease_that_outlasts_the_test(self) -> Self {
+        self.flag("lease-duration", "300s")
+            .flag("lease-renew-deadline", "200s")
+            .flag("lease-retry-period", "1s")
     }
 
     /// Adds a flag with its value, `--name=value`; the last one of a name counts.
