@@ -1,5 +1,5 @@
-//! What a rotation costs a loop that does only the necessary: it makes the same requests one after the other, with the operator's own
-//! clients, and decides nothing.
+//! What a rotation costs a loop that does only the necessary: one that makes the same requests one after the other, with the
+//! operator's own clients, and decides nothing.
 
 use std::path::Path;
 use std::time::Duration;

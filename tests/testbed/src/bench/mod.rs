@@ -1,5 +1,7 @@
-//! Measures the operator's speed, memory and requests, each figure beside the least that the same job could cost, taken in the
-//! same run.
+//! Measures the operator's speed, memory and requests.
+//!
+//! Where there is something to compare with, a figure stands beside its floor, taken in the same run: what a loop costs that does
+//! only the necessary, one after the other. What is shared or done at once can be below it.
 
 mod burst;
 mod cold_start;

@@ -20,7 +20,7 @@ Measures the operator against an API server and a simulator of RDS on this machi
 Usage: cargo run --release -p testbed --bin bench -- [--quick] [--only NAME]... [--operator PATH] [--output DIRECTORY]
 
       --quick             See that each measurement runs, with the debug build; the figures say nothing. Takes a minute.
-                          Without it, half an hour: leave the machine alone meanwhile.
+                          Without it, about 40 minutes: leave the machine alone meanwhile.
       --only NAME         Only this one of {scenarios}. May be repeated.
       --operator PATH     The operator's program; by default it is built.
       --output DIRECTORY  Where results.json and the plots are written; by default target/bench. What is there of an

@@ -52,7 +52,7 @@ struct Figure {
     name: String,
     value: f64,
     unit: Unit,
-    /// What a loop has that does only the necessary, measured in the same run.
+    /// See [the bench](super).
     floor: Option<f64>,
 }
 
