@@ -181,10 +181,8 @@ impl Testbed {
             .path()
             .join(format!("operator-{number}.kubeconfig"));
         install::write_kubeconfig(&self.client, identity, server, &kubeconfig).await?;
-        Ok(
-            OperatorBuilder::new(&self.binary, self.directory.path(), number)
-                .env("KUBECONFIG", kubeconfig),
-        )
+        let builder = OperatorBuilder::new(&self.binary, self.directory.path(), number)?;
+        Ok(builder.env("KUBECONFIG", kubeconfig))
     }
 
     /// Gives the cloud an AccessKey of this ID, and the tests' namespace a Secret of the same name with it, for

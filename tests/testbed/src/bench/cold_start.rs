@@ -1,6 +1,7 @@
 //! From the start of the process until it is ready.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use jiff::SignedDuration;
@@ -10,13 +11,16 @@ use super::fleet::Fleet;
 use super::report::{Distribution, Section, Unit};
 use super::{Bench, UNLIMITED, builder};
 
+/// How often the operator is looked at until it is ready: a hundredth of what that takes.
+const LOOK: Duration = Duration::from_millis(2);
+
 pub(super) async fn measure(bench: &Bench, section: &mut Section) -> Result<()> {
     let (resources, starts) = bench.size.pick((2, 1), (20, 20));
     let bed = bench.bed().await?;
     Fleet::in_sync(&bed, "cold", resources, 1).await?;
     let (mut measured, mut floor) = (Distribution::default(), Distribution::default());
     for _ in 0..starts {
-        let builder = builder(&bed, UNLIMITED).await?;
+        let builder = builder(&bed, UNLIMITED).await?.poll_every(LOOK);
         let began = Instant::now();
         let operator = builder.start().await?;
         operator.wait_until_leading().await?;
