@@ -19,7 +19,7 @@ Measures the operator against an API server and a simulator of RDS on this machi
 
 Usage: cargo run --release -p testbed --bin bench -- [--quick] [--only NAME]... [--operator PATH] [--output DIRECTORY]
 
-      --quick             See that each measurement runs, with the debug build; the figures say nothing. Takes a minute.
+      --quick             See that each measurement runs, with the debug build; the figures say nothing. Takes two minutes.
                           Without it, about 40 minutes: leave the machine alone meanwhile.
       --only NAME         Only this one of {scenarios}. May be repeated.
       --operator PATH     The operator's program; by default it is built.
