@@ -191,7 +191,7 @@ async fn a_look_at_the_lease_that_nobody_goes_on_with_holds_up_nobody() -> Resul
 /// look. What was seen of the Lease is too old to send on all the same, so it is looked at once more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_look_at_the_lease_grows_old_for_all() -> Result<()> {
-    let (bed, proxy, _operator) = in_sync_with(OperatorBuilder::long_lease).await?;
+    let (bed, proxy, _operator) = in_sync_with(OperatorBuilder::lease_without_renewals).await?;
     another_in_sync(&bed).await?;
     until_the_lease_is_looked_at_anew().await;
     let matcher = Matcher::resource("leases").verb(Verb::Get);

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use kube::ResourceExt;
 use kube::api::ListParams;
 use rds_password_operator::api::{Attempt, DatabaseAccountPassword};
+use rds_password_operator::rds::limit::{ANY_OTHER_STATE_IS_KEPT, RUNNING_IS_KEPT};
 use rds_simulator::{Action, Call, Instance, Timestamp};
 use testbed::Testbed;
 use testbed::proxy::{Matcher, Verb};
@@ -22,10 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// One instance for all, so that nothing else is called for.
 const CROWDED: &str = "rm-crowded";
 const ACCOUNTS: usize = 30;
-
-/// For how many seconds a state is shared: one that says that the instance runs, and any other.
-const RUNNING_IS_KEPT: i64 = 3;
-const ANY_OTHER_STATE_IS_KEPT: i64 = 1;
 
 fn member(bed: &Testbed, number: usize, secret: &str) -> Result<DatabaseAccountPassword> {
     bed.add_account(&format!("account-{number}"), CROWDED, secret)
@@ -83,12 +80,14 @@ fn are_all(waiting: &Waiting, condition: impl Fn(&Attempt) -> bool) -> bool {
 }
 
 /// Waits until a change is no longer told what the last look has seen, which is kept for so long. Returns how many there were.
-async fn none_is_shared(bed: &Testbed, kept: i64) -> Result<usize> {
+async fn none_is_shared(bed: &Testbed, kept: Duration) -> Result<usize> {
     let looks = looks(bed);
     let last = looks.last().context("no look")?;
     let seen = last.finished.context("a look that is under way")?;
+    // The operator has the answer a moment later.
+    let out_of_date = seen + kept + Duration::from_secs(1);
     wait_until("the last look is out of date", async || {
-        Ok(Timestamp::now().duration_since(seen).as_secs() > kept)
+        Ok(Timestamp::now() >= out_of_date)
     })
     .await?;
     Ok(looks.len())
@@ -142,13 +141,10 @@ async fn each_planned_time_has_one_look_for_all_accounts() -> Result<()> {
     let begin = looks.first().context("no look")?.arrived;
     ensure!(begin >= last.until, "a look before its time: {looks:#?}");
     // The first is for all of them; and one more as often as it is out of date, however slow this machine is.
-    let took = resets
-        .last()
-        .context("no reset")?
-        .arrived
-        .duration_since(begin);
-    let out_of_date = usize::try_from(took.as_secs() / RUNNING_IS_KEPT)?;
-    ensure!(looks.len() <= 1 + out_of_date, "in {took}: {looks:#?}");
+    let end = resets.last().context("no reset")?.arrived;
+    let took = Duration::try_from(end.duration_since(begin))?;
+    let out_of_date = usize::try_from(took.as_secs() / RUNNING_IS_KEPT.as_secs())?;
+    ensure!(looks.len() <= 1 + out_of_date, "in {took:?}: {looks:#?}");
 
     // That outage is over: the next one begins with short waits. Its first is 5 s at most, the other's next would be 20 at least.
     bed.rds.set_instance_status(CROWDED, "Rebooting")?;

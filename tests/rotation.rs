@@ -98,7 +98,12 @@ async fn first_reset_and_rotation() -> Result<()> {
 async fn a_rotation_costs_four_requests_and_an_event() -> Result<()> {
     const TRIES: usize = 20;
     let bed = Testbed::start(OPERATOR).await?;
-    let operator = bed.operator().await?.long_lease().start().await?;
+    let operator = bed
+        .operator()
+        .await?
+        .lease_without_renewals()
+        .start()
+        .await?;
     operator.wait_until_leading().await?;
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
@@ -164,7 +169,7 @@ async fn many_rotations_share_their_looks_at_the_lease() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?;
-    let operator = operator.long_lease().start().await?;
+    let operator = operator.lease_without_renewals().start().await?;
     operator.wait_until_leading().await?;
     let names: Vec<String> = (0..MANY).map(|number| format!("rm-{number}")).collect();
     for name in &names {

@@ -15,7 +15,7 @@ use rds_simulator::{Account, Action, Call, Fault, Instance};
 use testbed::bed::{ACCOUNT, INITIAL_PASSWORD, INSTANCE};
 use testbed::operator::OperatorBuilder;
 use testbed::proxy::{Matcher, Verb};
-use testbed::{Operator, Testbed, install};
+use testbed::{Testbed, install};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,20 +81,16 @@ async fn a_reset_that_waits_is_given_up() -> Result<()> {
     Ok(())
 }
 
-/// With a lease of more than the test's patience, the second replica can only lead where the first one released it.
-fn with_a_long_lease(builder: OperatorBuilder) -> OperatorBuilder {
-    builder
-        .flag("lease-duration", "300s")
-        .flag("lease-renew-deadline", "200s")
-        .flag("lease-retry-period", "1s")
+async fn replica(bed: &Testbed) -> Result<OperatorBuilder> {
+    Ok(bed.operator().await?.lease_that_outlasts_the_test())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_replica_takes_over_at_once() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let first = with_a_long_lease(bed.operator().await?).start().await?;
+    let first = replica(&bed).await?.start().await?;
     first.wait_until_leading().await?;
-    let second = with_a_long_lease(bed.operator().await?).start().await?;
+    let second = replica(&bed).await?.start().await?;
     second.wait_until_ready().await?;
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
@@ -242,12 +238,13 @@ async fn of_fifty_resets_none_is_lost_or_doubled() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let pause = bed.rds.pause_after_effect(Action::ResetAccountPassword);
     let fleet = fleet(&bed, 25).await?;
-    let first = with_a_long_lease(bed.operator().await?)
+    let first = replica(&bed)
+        .await?
         .flag("concurrency", SLOTS.to_string())
         .start()
         .await?;
     pause.wait_for_held(SLOTS.into(), PATIENCE).await?;
-    let second = with_a_long_lease(bed.operator().await?).start().await?;
+    let second = replica(&bed).await?.start().await?;
     second.wait_until_ready().await?;
 
     first.ask_to_end()?;
@@ -268,11 +265,12 @@ async fn fifty_slow_resets_end_where_they_are() -> Result<()> {
     let slow = Fault::delay(Duration::from_millis(300)).on(Action::ResetAccountPassword);
     bed.rds.add_fault(slow);
     let fleet = fleet(&bed, 25).await?;
-    let first = with_a_long_lease(bed.operator().await?)
+    let first = replica(&bed)
+        .await?
         .flag("concurrency", "4")
         .start()
         .await?;
-    let second = with_a_long_lease(bed.operator().await?).start().await?;
+    let second = replica(&bed).await?.start().await?;
     bed.rds
         .journal()
         .wait_for(PATIENCE, |calls| {
@@ -353,7 +351,8 @@ async fn what_has_sent_nothing_does_not_hold_it_up() -> Result<()> {
     fleet(&bed, 60).await?;
     let hold = proxy.hold(Matcher::resource("secrets").verb(Verb::Get).path("/shop/"));
     let builder = bed.operator_at(&proxy.url(), None).await?;
-    let operator: Operator = with_a_long_lease(builder)
+    let operator = builder
+        .lease_that_outlasts_the_test()
         .flag("shutdown-grace", "300s")
         .start()
         .await?;
@@ -361,6 +360,6 @@ async fn what_has_sent_nothing_does_not_hold_it_up() -> Result<()> {
     ended_in_time(operator.terminate().await?)?;
     hold.release();
 
-    let next = with_a_long_lease(bed.operator().await?).start().await?;
+    let next = replica(&bed).await?.start().await?;
     next.wait_until_leading().await
 }

@@ -36,7 +36,7 @@ const WATCH_SECONDS: u32 = 180;
 
 /// How many objects a page of a list has. The annotations of each, which nothing here reads, may be a quarter of a MiB: kube's
 /// page of 500 would let anybody who may write Secrets fill the operator's memory.
-const PAGE: u32 = 100;
+pub const PAGE: u32 = 100;
 
 /// How long resources may be held back for the first list of Secrets: so long, and for each of them as long as one GET of a Secret may
 /// cost. Beyond that they read their Secrets themselves: in a cluster with many large Secrets the list may take minutes, and one that

@@ -31,11 +31,11 @@ use super::{
 /// For so long a running instance is believed to be running. Long enough for all accounts of an instance whose Secrets
 /// change together; short enough that hardly any reset is sent to an instance that has stopped meanwhile (RDS refuses
 /// those, which does no harm).
-const RUNNING_IS_KEPT: Duration = Duration::from_secs(3);
+pub const RUNNING_IS_KEPT: Duration = Duration::from_secs(3);
 
 /// Any other state is kept for less, since it is what callers wait to see the end of; yet long enough for many accounts
 /// that ask at once.
-const ANY_OTHER_STATE_IS_KEPT: Duration = Duration::from_secs(1);
+pub const ANY_OTHER_STATE_IS_KEPT: Duration = Duration::from_secs(1);
 
 const SMALLEST_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 const LARGEST_BURST: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);

@@ -46,6 +46,9 @@ pub const ACCESS_KEY_ID: &str = "testid";
 /// Its secret: must never be seen anywhere.
 pub const ACCESS_KEY_SECRET: &str = "canary-access-key-secret";
 
+/// How many requests write at once, where there are many: enough to keep an API server on two cores busy.
+const WRITERS: usize = 16;
+
 /// Everything that the operator runs against.
 pub struct Testbed {
     /// The Kubernetes API.
@@ -178,10 +181,8 @@ impl Testbed {
             .path()
             .join(format!("operator-{number}.kubeconfig"));
         install::write_kubeconfig(&self.client, identity, server, &kubeconfig).await?;
-        Ok(
-            OperatorBuilder::new(&self.binary, self.directory.path(), number)
-                .env("KUBECONFIG", kubeconfig),
-        )
+        let builder = OperatorBuilder::new(&self.binary, self.directory.path(), number)?;
+        Ok(builder.env("KUBECONFIG", kubeconfig))
     }
 
     /// Gives the cloud an AccessKey of this ID, and the tests' namespace a Secret of the same name with it, for
@@ -348,11 +349,11 @@ impl Testbed {
     /// # Errors
     /// When one is refused.
     pub async fn create_all(&self, resources: &[DatabaseAccountPassword]) -> Result<()> {
-        stream::iter(resources)
-            .map(|resource| self.create(resource))
-            .buffer_unordered(8)
-            .try_for_each(async |_| Ok(()))
-            .await
+        for_each(resources, async |resource: &DatabaseAccountPassword| {
+            self.create(resource).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Creates a resource, in the namespace that it names.
@@ -638,6 +639,18 @@ impl Testbed {
 /// Waits until the Lease is looked at anew for the next reset: what was seen of it for the last one serves no longer.
 pub async fn until_the_lease_is_looked_at_anew() {
     sleep(SHARED_FOR).await;
+}
+
+/// Does something for each, as fast as an API server takes it.
+pub(crate) async fn for_each<T>(
+    all: impl IntoIterator<Item = T>,
+    act: impl AsyncFn(T) -> Result<()>,
+) -> Result<()> {
+    stream::iter(all)
+        .map(|one| act(one))
+        .buffer_unordered(WRITERS)
+        .try_for_each(async |()| Ok(()))
+        .await
 }
 
 /// The reason of a condition of a resource.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 /// How long a condition may take to come true: far longer than any does, so that only a fault runs into it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a child or its log is looked at, where nothing tells of a change.
+/// How often a child or its log is looked at, where nothing tells of a change and it is not said otherwise.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// How to start the operator.
@@ -24,17 +24,30 @@ pub struct OperatorBuilder {
     number: usize,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    http: reqwest::Client,
+    poll: Duration,
 }
 
 impl OperatorBuilder {
-    pub(crate) fn new(binary: &Path, directory: &Path, number: usize) -> Self {
-        Self {
+    pub(crate) fn new(binary: &Path, directory: &Path, number: usize) -> Result<Self> {
+        // No connection is kept for the next request: the operator would have to end it when it ends.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0);
+        Ok(Self {
             binary: binary.to_owned(),
             directory: directory.to_owned(),
             number,
             arguments: Vec::new(),
             environment: Vec::new(),
-        }
+            http: http.timeout(PATIENCE).build()?,
+            poll: POLL,
+        })
+    }
+
+    /// Looks at it so often, where a test waits for it. Each look takes processor time, from the operator too.
+    #[must_use]
+    pub(crate) fn poll_every(mut self, poll: Duration) -> Self {
+        self.poll = poll;
+        self
     }
 
     /// A lease that runs out soon, so that the others take over soon.
@@ -47,10 +60,18 @@ impl OperatorBuilder {
 
     /// A lease that is not renewed while a test runs, so that each look at it is one for a reset.
     #[must_use]
-    pub fn long_lease(self) -> Self {
+    pub fn lease_without_renewals(self) -> Self {
         self.flag("lease-duration", "600s")
             .flag("lease-renew-deadline", "500s")
             .flag("lease-retry-period", "400s")
+    }
+
+    /// A lease of more than a test's patience: another replica can only lead where it was released, and sees that soon.
+    #[must_use]
+    pub fn lease_that_outlasts_the_test(self) -> Self {
+        self.flag("lease-duration", "300s")
+            .flag("lease-renew-deadline", "200s")
+            .flag("lease-retry-period", "1s")
     }
 
     /// Adds a flag with its value, `--name=value`; the last one of a name counts.
@@ -108,6 +129,8 @@ impl OperatorBuilder {
             child,
             log,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            http: self.http,
+            poll: self.poll,
         };
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -121,7 +144,7 @@ impl OperatorBuilder {
             if Instant::now() > deadline {
                 bail!("the operator serves no probes:\n{}", operator.log());
             }
-            sleep(POLL).await;
+            sleep(self.poll).await;
         }
     }
 
@@ -147,6 +170,8 @@ pub struct Operator {
     child: Child,
     log: PathBuf,
     address: SocketAddr,
+    http: reqwest::Client,
+    poll: Duration,
 }
 
 impl Operator {
@@ -168,11 +193,7 @@ impl Operator {
     /// When it does not answer.
     pub async fn get(&self, path: &str) -> Result<(u16, String)> {
         let url = format!("http://{}{path}", self.address);
-        let answer = reqwest::Client::new()
-            .get(url)
-            .timeout(PATIENCE)
-            .send()
-            .await?;
+        let answer = self.http.get(url).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
@@ -251,7 +272,7 @@ impl Operator {
                     self.log()
                 );
             }
-            sleep(POLL).await;
+            sleep(self.poll).await;
         }
         Ok(())
     }

@@ -1,24 +1,22 @@
 //! Many Secrets change as fast as they can be written.
 
+use std::num::NonZeroU32;
+
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
+use rds_password_operator::rds::limit::LimitSettings;
 
 use super::fleet::{Fleet, resets};
 use super::process::Usage;
-use super::report::{Picture, Unit};
+use super::report::{Picture, Section, Unit};
 use super::requests::Requests;
 use super::{Bench, UNLIMITED, start};
 use crate::audit::Audit;
 
-pub(super) const SCENARIO: &str = "A burst";
-
-/// The name of the table with a budget.
-pub(super) const WITH_BUDGET: &str = "A burst with a budget";
-
 /// The budget of the runs that have one, in requests a second.
 const BUDGET: u32 = 20;
 
-pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
+pub(super) async fn measure(bench: &Bench, section: &mut Section) -> Result<()> {
     let bursts: &[(u32, u32)] = bench.size.pick(
         &[(4, 1), (8, 10)],
         &[(125, 1), (500, 1), (500, 10), (5_000, 1), (5_000, 10)],
@@ -26,14 +24,14 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let mut by_size = Vec::new();
     let mut in_sequence = Vec::new();
     for &(size, accounts) in bursts {
-        let seconds = burst(bench, (size, accounts), UNLIMITED).await?;
+        let seconds = burst(bench, section, (size, accounts), UNLIMITED).await?;
         if accounts == 1 {
             by_size.push((f64::from(size), seconds));
             in_sequence.push((f64::from(size), bench.in_sequence(size)));
         }
     }
-    bench.report.draw(Picture::Burst, "the operator", by_size);
-    bench.report.draw(
+    section.draw(Picture::Burst, "the operator", by_size);
+    section.draw(
         Picture::Burst,
         "the floor, one after the other",
         in_sequence,
@@ -42,32 +40,28 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
 }
 
 /// The same with a budget.
-pub(super) async fn measure_with_budget(bench: &mut Bench) -> Result<()> {
+pub(super) async fn measure_with_budget(bench: &Bench, section: &mut Section) -> Result<()> {
     let sizes: &[u32] = bench.size.pick(&[8], &[500, 5_000]);
     for &size in sizes {
-        burst(bench, (size, 10), BUDGET).await?;
+        burst(bench, section, (size, 10), BUDGET).await?;
     }
     Ok(())
 }
 
 /// Returns the seconds until the last status was written.
-async fn burst(bench: &mut Bench, (size, accounts): (u32, u32), budget: u32) -> Result<f64> {
+async fn burst(
+    bench: &Bench,
+    section: &mut Section,
+    (size, accounts): (u32, u32),
+    budget: u32,
+) -> Result<f64> {
     let bed = bench.bed().await?;
-    let fleet = Fleet::new(&bed, "burst", size, accounts);
-    fleet.create(0).await?;
-    let operator = start(&bed, UNLIMITED).await?;
-    fleet.wait_until_reset(&operator, 0.0).await?;
-    operator.terminate().await?;
-
+    let fleet = Fleet::in_sync(&bed, "burst", size, accounts).await?;
     let operator = start(&bed, budget).await?;
-    let passes = f64::from(size);
+    let passes = async || operator.metric("rds_password_operator_passes_total").await;
+    let all = f64::from(size);
     fleet
-        .wait("the first passes", async || {
-            Ok(operator
-                .metric("rds_password_operator_passes_total")
-                .await?
-                >= passes)
-        })
+        .wait("the first passes", async || Ok(passes().await? >= all))
         .await?;
     let (calls_before, before) = (bed.calls().len(), resets(&operator).await?);
     let audit = Audit::begin(&bed.control_plane)?;
@@ -77,72 +71,54 @@ async fn burst(bench: &mut Bench, (size, accounts): (u32, u32), budget: u32) -> 
     fleet.wait_until_reset(&operator, before).await?;
     let calls = fleet.calls(calls_before);
     let requests = Requests::of(audit.requests()?);
-    let to_reset = Fleet::last_reset(&calls)?
-        .duration_since(began)
-        .as_secs_f64();
+    let last_reset = Fleet::last_reset(&calls)?;
     let last_status = requests.last_status.context("no status was written")?;
-    let to_ready = last_status.duration_since(began).as_secs_f64();
+    let seconds = |end: Timestamp| end.duration_since(began).as_secs_f64();
 
-    let (scenario, limit) = if budget == UNLIMITED {
-        (SCENARIO, String::new())
+    let (limit, floor) = if budget == UNLIMITED {
+        (String::new(), bench.in_sequence(size))
     } else {
-        (WITH_BUDGET, format!(", {budget} calls a second"))
+        let limit = format!(", {budget} calls a second");
+        let calls = f64::from(size) * calls_of_each(accounts);
+        (limit, with_budget(calls, budget)?)
     };
     let what = format!("{size} accounts, {accounts} for each instance{limit}");
-    let each = |count: u32| f64::from(count) / f64::from(size);
-    let calls = u32::try_from(calls.len())?;
-    // The reset and the look at the account, and for all of an instance one read of it.
-    let calls_of_each = 2.0 + 1.0 / f64::from(accounts);
-    let floor = if budget == UNLIMITED {
-        bench.in_sequence(size)
-    } else {
-        // What the budget allows, after the ten that it may begin with.
-        (f64::from(size) * calls_of_each - 10.0).max(0.0) / f64::from(budget)
-    };
-    let mut add = |name: &str, value, unit, floor| {
-        bench
-            .report
-            .add((scenario, format!("{what}: {name}")), (value, unit), floor);
-    };
-    add(
-        "all written",
-        written.duration_since(began).as_secs_f64(),
-        Unit::Seconds,
-        None,
+    for (name, end, floor) in [
+        ("all written", written, None),
+        ("last reset", last_reset, Some(floor)),
+        ("last Ready", last_status, Some(floor)),
+    ] {
+        let time = (seconds(end), Unit::Seconds);
+        section.add(format!("{what}: {name}"), time, floor);
+    }
+    let calls = ("cloud calls", u32::try_from(calls.len())?);
+    let of_rotations = (
+        "API server requests without Events",
+        requests.of_rotations(),
     );
-    add("last reset", to_reset, Unit::Seconds, Some(floor));
-    add("last Ready", to_ready, Unit::Seconds, Some(floor));
-    add(
-        "cloud calls for each",
-        each(calls),
-        Unit::Count,
-        Some(calls_of_each),
-    );
-    add(
-        "API server requests for each, without Events",
-        each(requests.of_rotations()),
-        Unit::Count,
-        Some(3.0),
-    );
-    add(
-        "GETs of Secrets for each",
-        each(requests.count("get", "secrets")),
-        Unit::Count,
-        Some(1.0),
-    );
-    add(
-        "Events for each",
-        each(requests.events()),
-        Unit::Count,
-        None,
-    );
-    let usage = Usage::of(&operator)?;
-    add("peak memory", usage.peak, Unit::Mebibytes, None);
-    add(
-        "processor seconds since the start",
-        usage.processor_seconds,
-        Unit::Seconds,
-        None,
-    );
-    Ok(to_ready)
+    let reads = ("GETs of Secrets", requests.count("get", "secrets"));
+    for ((name, count), floor) in [
+        (calls, Some(calls_of_each(accounts))),
+        (of_rotations, Some(3.0)),
+        (reads, Some(1.0)),
+        (("Events", requests.events()), None),
+    ] {
+        let each = (f64::from(count) / f64::from(size), Unit::Count);
+        section.add(format!("{what}: {name} for each"), each, floor);
+    }
+    section.add_usage(&what, &Usage::of(&operator)?);
+    Ok(seconds(last_status))
+}
+
+/// The reset and the look at the account, and for all of an instance one read of it.
+fn calls_of_each(accounts: u32) -> f64 {
+    2.0 + 1.0 / f64::from(accounts)
+}
+
+/// The seconds in which a budget allows so many calls.
+fn with_budget(calls: f64, budget: u32) -> Result<f64> {
+    let rate = NonZeroU32::new(budget).context("no budget")?;
+    // How many may be under way at once is another matter.
+    let burst = LimitSettings::new(rate, NonZeroU32::MAX).burst;
+    Ok((calls - f64::from(burst.get())).max(0.0) / f64::from(budget))
 }

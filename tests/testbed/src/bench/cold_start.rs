@@ -1,28 +1,26 @@
 //! From the start of the process until it is ready.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
 use super::fleet::Fleet;
-use super::report::{Distribution, Unit};
-use super::{Bench, UNLIMITED, builder, start};
+use super::report::{Distribution, Section, Unit};
+use super::{Bench, UNLIMITED, builder};
 
-pub(super) const SCENARIO: &str = "Start";
+/// How often the operator is looked at until it is ready: a hundredth of what that takes.
+const LOOK: Duration = Duration::from_millis(2);
 
-pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
+pub(super) async fn measure(bench: &Bench, section: &mut Section) -> Result<()> {
     let (resources, starts) = bench.size.pick((2, 1), (20, 20));
     let bed = bench.bed().await?;
-    let fleet = Fleet::new(&bed, "cold", resources, 1);
-    fleet.create(0).await?;
-    let operator = start(&bed, UNLIMITED).await?;
-    fleet.wait_until_reset(&operator, 0.0).await?;
-    operator.terminate().await?;
+    Fleet::in_sync(&bed, "cold", resources, 1).await?;
     let (mut measured, mut floor) = (Distribution::default(), Distribution::default());
     for _ in 0..starts {
-        let builder = builder(&bed, UNLIMITED).await?;
+        let builder = builder(&bed, UNLIMITED).await?.poll_every(LOOK);
         let began = Instant::now();
         let operator = builder.start().await?;
         operator.wait_until_leading().await?;
@@ -41,17 +39,13 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     }
     let name =
         format!("{resources} resources: until ready; the floor prints the definition and ends");
-    bench.report.add(
-        (SCENARIO, name),
+    section.add(
+        name,
         (measured.quantile(0.5), Unit::Milliseconds),
         Some(floor.quantile(0.5)),
     );
     #[expect(clippy::cast_precision_loss, reason = "no program has 2^53 bytes")]
     let binary = bench.operator.metadata()?.len() as f64 / (1024.0 * 1024.0);
-    bench.report.add(
-        (SCENARIO, "size of the program"),
-        (binary, Unit::Mebibytes),
-        None,
-    );
+    section.add("size of the program", (binary, Unit::Mebibytes), None);
     Ok(())
 }

@@ -3,19 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rds_password_operator::api::DatabaseAccountPassword;
-use rds_simulator::{Account, Action, Call, Instance};
+use rds_simulator::{Action, Call, Instance};
 use tokio::time::{Instant, sleep};
 
-use crate::bed::INITIAL_PASSWORD;
+use super::{UNLIMITED, start};
+use crate::bed::for_each;
 use crate::{Operator, Testbed};
-
-/// How many requests write at once: enough to keep an API server on two cores busy.
-const WRITERS: usize = 16;
 
 /// A fleet is waited for as long as this for each of its resources, and a minute.
 const PATIENCE_FOR_EACH: Duration = Duration::from_millis(500);
@@ -52,6 +49,30 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// One that is there, and that an operator has brought in sync, which does not run any more.
+    pub(super) async fn in_sync(
+        bed: &'a Testbed,
+        name: &'static str,
+        size: u32,
+        accounts_of_an_instance: u32,
+    ) -> Result<Self> {
+        let fleet = Self::new(bed, name, size, accounts_of_an_instance);
+        fleet.create(0).await?;
+        let operator = start(bed, UNLIMITED).await?;
+        fleet.wait_until_reset(&operator, 0.0).await?;
+        operator.terminate().await?;
+        Ok(fleet)
+    }
+
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// The one whose resource and Secret come after those of all others where the API server lists them.
+    pub(super) fn last_in_lists(&self) -> Option<u32> {
+        (0..self.size).max_by_key(|number| self.name(*number))
+    }
+
     pub(super) fn name(&self, number: u32) -> String {
         format!("{}-{number}", self.name)
     }
@@ -66,29 +87,21 @@ impl<'a> Fleet<'a> {
             .map(|number| self.instance(number))
     }
 
-    pub(super) fn resource(&self, number: u32) -> DatabaseAccountPassword {
-        let name = self.name(number);
-        let mut resource = self.bed.resource(&name, &name);
-        resource.spec.instance_id = self.instance(number);
-        resource.spec.account_name = name;
-        resource
-    }
-
     /// Creates those that are not there yet, from this number on.
     pub(super) async fn create(&self, from: u32) -> Result<()> {
+        let mut resources = Vec::new();
         for number in from..self.size {
             let instance = self.instance(number);
             if number.is_multiple_of(self.accounts_of_an_instance) {
                 self.bed.rds.add_instance(Instance::new(&instance));
             }
-            self.bed
-                .rds
-                .add_account(&instance, Account::new(self.name(number), INITIAL_PASSWORD))?;
-        }
-        for_each(from..self.size, async |number| {
             let name = self.name(number);
-            self.bed.create_secret(&name, &password(0)).await?;
-            self.bed.create(&self.resource(number)).await?;
+            resources.push(self.bed.add_account(&name, &instance, &name)?);
+        }
+        for_each(&resources, async |resource: &DatabaseAccountPassword| {
+            let secret = &resource.spec.password_secret_ref.name;
+            self.bed.create_secret(secret, &password(0)).await?;
+            self.bed.create(resource).await?;
             Ok(())
         })
         .await
@@ -109,6 +122,14 @@ impl<'a> Fleet<'a> {
         // The same in each run.
         numbers.shuffle(&mut StdRng::seed_from_u64(1));
         for_each(numbers, |number| self.rotate(number, round)).await
+    }
+
+    /// Waits until an account has the value of this round.
+    pub(super) async fn wait_until_applied(&self, number: u32, round: u32) -> Result<()> {
+        let (instance, account) = (self.instance(number), self.name(number));
+        self.bed
+            .wait_for_login((&instance, &account), &password(round))
+            .await
     }
 
     /// Waits until the operator has written down so many more resets than `before`.
@@ -169,16 +190,4 @@ pub(super) async fn resets(operator: &Operator) -> Result<f64> {
 /// A value that RDS takes, another one for each round.
 pub(super) fn password(round: u32) -> String {
     format!("Round#Password{round:06}")
-}
-
-/// Does something for each number, as fast as it goes.
-pub(super) async fn for_each(
-    numbers: impl IntoIterator<Item = u32>,
-    act: impl AsyncFn(u32) -> Result<()>,
-) -> Result<()> {
-    stream::iter(numbers)
-        .map(|number| act(number))
-        .buffer_unordered(WRITERS)
-        .try_for_each(async |()| Ok(()))
-        .await
 }

@@ -1,5 +1,5 @@
-//! The least that a rotation costs: a plain loop that makes the same requests one after the other, with the operator's own
-//! clients, and decides nothing.
+//! What a rotation costs a loop that does only the necessary: one that makes the same requests one after the other, with the
+//! operator's own clients, and decides nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rds_password_operator::api::DatabaseAccountPassword;
+use rds_password_operator::controller::trigger::PAGE;
 use rds_password_operator::kubernetes;
 use rds_password_operator::rds::client::{Nonce, RdsClient, Signer, Timeouts};
 use rds_password_operator::rds::credentials::Credentials;
@@ -23,13 +24,9 @@ use tokio::time::{Instant, sleep};
 
 use super::fleet::Fleet;
 use super::report::Distribution;
-use super::{UNLIMITED, start};
 use crate::Testbed;
 use crate::bed::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, NAMESPACE};
 use crate::install::{OPERATOR, write_kubeconfig};
-
-/// How the operator lists (`controller::trigger`).
-const PAGE: u32 = 100;
 
 /// The simulated time that the cloud takes for an answer.
 pub(super) const LATENCIES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(30)];
@@ -58,11 +55,7 @@ pub(super) async fn measure(
     conditions: &[(Duration, Duration)],
 ) -> Result<Vec<Rotations>> {
     let bed = Testbed::start(operator).await?;
-    let fleet = Fleet::new(&bed, "floor", rotations, 1);
-    fleet.create(0).await?;
-    let operator = start(&bed, UNLIMITED).await?;
-    fleet.wait_until_reset(&operator, 0.0).await?;
-    operator.terminate().await?;
+    let fleet = Fleet::in_sync(&bed, "floor", rotations, 1).await?;
     let plain = PlainLoop::new(&bed).await?;
     // Connections are opened, and the API server has seen each request once.
     for number in 0..rotations.min(10) {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,28 +11,27 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::fleet::{Fleet, for_each};
+use super::fleet::Fleet;
 use super::process::Usage;
-use super::report::{Picture, Unit};
-use super::{Bench, UNLIMITED, start};
+use super::report::{Picture, Section, Unit};
+use super::{Bench, UNLIMITED, builder, floor, start};
+use crate::bed::for_each;
 use crate::{Operator, Testbed};
-
-pub(super) const SCENARIO: &str = "Secrets that concern nobody";
 
 /// The size of each.
 const BYTES: usize = 4096;
 
-pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
+pub(super) async fn measure(bench: &Bench, section: &mut Section) -> Result<()> {
     let (resources, sizes, events) = bench
         .size
         .pick((2, [0, 10, 30], 100), (20, [0, 10_000, 30_000], 100_000));
     let bed = bench.bed().await?;
     let operator = start(&bed, UNLIMITED).await?;
-    rest(bench, &operator, "no resources, no Secrets", None).await?;
-    let fleet = Fleet::new(&bed, "memory", resources, 1);
-    fleet.create(0).await?;
-    fleet.wait_until_reset(&operator, 0.0).await?;
+    let usage = rested(bench, &operator).await?;
+    section.add_memory("no resources, no Secrets", &usage, None);
     operator.terminate().await?;
+    // Its Secrets come after those that concern nobody, in the order of lists.
+    let fleet = Fleet::in_sync(&bed, "watched", resources, 1).await?;
 
     let mut created = 0;
     let (mut by_secrets, mut peaks) = (Vec::new(), Vec::new());
@@ -40,13 +40,9 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         for_each(created..size, async |number| create(&bed, number).await).await?;
         created = size;
         let operator = start(&bed, UNLIMITED).await?;
-        let usage = rest(
-            bench,
-            &operator,
-            &format!("{resources} resources, {size} Secrets"),
-            floor,
-        )
-        .await?;
+        let usage = rested(bench, &operator).await?;
+        let what = format!("{resources} resources, {size} Secrets");
+        section.add_memory(&what, &usage, floor);
         floor = floor.or(Some(usage.resident));
         by_secrets.push((f64::from(size), usage.resident));
         peaks.push((f64::from(size), usage.peak));
@@ -55,44 +51,54 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
                 touch(&bed, number % created, number).await
             })
             .await?;
-            rest(
-                bench,
-                &operator,
-                &format!("the same, after {events} changes of them"),
-                floor,
-            )
-            .await?;
+            let usage = rested(bench, &operator).await?;
+            let what = format!("the same, after {events} changes of them");
+            section.add_memory(&what, &usage, floor);
         }
         operator.terminate().await?;
     }
-    bench
-        .report
-        .draw(Picture::MemoryBySecrets, "at rest", by_secrets);
-    bench
-        .report
-        .draw(Picture::MemoryBySecrets, "at its peak", peaks);
+    section.draw(Picture::MemoryBySecrets, "at rest", by_secrets);
+    section.draw(Picture::MemoryBySecrets, "at its peak", peaks);
+    restart(section, &bed, &fleet, created).await
+}
+
+/// A Secret changes while the operator is down.
+async fn restart(
+    section: &mut Section,
+    bed: &Testbed,
+    fleet: &Fleet<'_>,
+    others: u32,
+) -> Result<()> {
+    let floor = floor::list_everything(bed).await?;
+    let last = fleet.last_in_lists().context("no resource")?;
+    fleet.rotate(last, 1).await?;
+    let builder = builder(bed, UNLIMITED).await?;
+    let calls_before = bed.calls().len();
+    let began = Timestamp::now();
+    let operator = builder.start().await?;
+    operator.wait_until_leading().await?;
+    let ready = Timestamp::now();
+    fleet.wait_until_applied(last, 1).await?;
+    let applied = Fleet::last_reset(&fleet.calls(calls_before))?;
+    operator.terminate().await?;
+    for (name, time) in [
+        ("until ready", ready),
+        (
+            "until a Secret that was changed meanwhile is applied",
+            applied,
+        ),
+    ] {
+        let size = fleet.size();
+        let name = format!("{size} resources, {others} Secrets: after a restart, {name}");
+        let seconds = time.duration_since(began).as_secs_f64();
+        section.add(name, (seconds, Unit::Seconds), Some(floor));
+    }
     Ok(())
 }
 
-async fn rest(
-    bench: &mut Bench,
-    operator: &Operator,
-    what: &str,
-    floor: Option<f64>,
-) -> Result<Usage> {
+async fn rested(bench: &Bench, operator: &Operator) -> Result<Usage> {
     sleep(bench.rest()).await;
-    let usage = Usage::of(operator)?;
-    bench.report.add(
-        (SCENARIO, format!("{what}: memory at rest")),
-        (usage.resident, Unit::Mebibytes),
-        floor,
-    );
-    bench.report.add(
-        (SCENARIO, format!("{what}: memory at its peak")),
-        (usage.peak, Unit::Mebibytes),
-        floor,
-    );
-    Ok(usage)
+    Usage::of(operator)
 }
 
 fn name(number: u32) -> String {

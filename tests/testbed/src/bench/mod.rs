@@ -1,5 +1,7 @@
-//! Measures the operator's speed, memory and requests, each figure beside the least that the same job could cost, taken in the
-//! same run.
+//! Measures the operator's speed, memory and requests.
+//!
+//! Where there is something to compare with, a figure stands beside its floor, taken in the same run: what a loop costs that does
+//! only the necessary, one after the other. What is shared or done at once can be below it.
 
 mod burst;
 mod cold_start;
@@ -18,18 +20,20 @@ mod single;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::operator::OperatorBuilder;
 use crate::{Operator, Testbed};
-use report::{Distribution, Report};
+use report::{Conditions, Distribution, Report, Section, progress};
 
 /// So many calls a second that the budget holds nobody up.
 const UNLIMITED: u32 = 1_000_000;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
+enum Size {
     /// Enough to see that each measurement runs. The figures say nothing.
     Quick,
     /// What the documentation shows.
@@ -45,16 +49,67 @@ impl Size {
     }
 }
 
-/// The measurements, in the order in which they are made.
-pub const SCENARIOS: [&str; 7] = [
-    "single",
-    "burst",
-    "budget",
-    "restart",
-    "memory",
-    "outage",
-    "cold-start",
-];
+/// The measurements, in the order in which they are made and shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Scenario {
+    Single,
+    Burst,
+    Budget,
+    Restart,
+    Memory,
+    Outage,
+    ColdStart,
+}
+
+impl Scenario {
+    const ALL: [Self; 7] = [
+        Self::Single,
+        Self::Burst,
+        Self::Budget,
+        Self::Restart,
+        Self::Memory,
+        Self::Outage,
+        Self::ColdStart,
+    ];
+
+    /// What the command line calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Burst => "burst",
+            Self::Budget => "budget",
+            Self::Restart => "restart",
+            Self::Memory => "memory",
+            Self::Outage => "outage",
+            Self::ColdStart => "cold-start",
+        }
+    }
+
+    /// What its table is called.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Single => "One change",
+            Self::Burst => "A burst",
+            Self::Budget => "A burst with a budget",
+            Self::Restart => "A restart with all in sync",
+            Self::Memory => "Secrets that concern nobody",
+            Self::Outage => "An outage",
+            Self::ColdStart => "Start",
+        }
+    }
+
+    async fn measure(self, bench: &Bench, section: &mut Section) -> Result<()> {
+        match self {
+            Self::Single => Box::pin(single::measure(bench, section)).await,
+            Self::Burst => Box::pin(burst::measure(bench, section)).await,
+            Self::Budget => Box::pin(burst::measure_with_budget(bench, section)).await,
+            Self::Restart => Box::pin(restart::measure(bench, section)).await,
+            Self::Memory => Box::pin(memory::measure(bench, section)).await,
+            Self::Outage => Box::pin(outage::measure(bench, section)).await,
+            Self::ColdStart => Box::pin(cold_start::measure(bench, section)).await,
+        }
+    }
+}
 
 /// What every measurement needs.
 struct Bench {
@@ -62,7 +117,6 @@ struct Bench {
     size: Size,
     /// How long a rotation takes in the plain loop, without latency of the cloud and pauses.
     rotation: Distribution,
-    report: Report,
 }
 
 impl Bench {
@@ -82,38 +136,29 @@ impl Bench {
     }
 }
 
-/// Runs the scenarios of these names.
-///
-/// # Errors
-/// When one of them cannot be carried out, or there is none of a name.
-pub async fn run(operator: PathBuf, size: Size, scenarios: &[String]) -> Result<Report> {
+/// Runs these scenarios.
+async fn run(
+    operator: PathBuf,
+    size: Size,
+    scenarios: impl IntoIterator<Item = Scenario>,
+) -> Result<Report> {
+    let conditions = Conditions::now(size)?;
     let nothing = (Duration::ZERO, Duration::ZERO);
     let floor = floor::measure(&operator, size.pick(5, 200), &[nothing]).await?;
     let rotation = floor.into_iter().next().context("no floor")?.to_ready;
-    let report = Report::new(size)?;
-    let mut bench = Bench {
+    let bench = Bench {
         operator,
         size,
         rotation,
-        report,
     };
+    let mut report = Report::default();
     for scenario in scenarios {
-        Report::begin(scenario);
-        match scenario.as_str() {
-            "single" => Box::pin(single::measure(&mut bench)).await?,
-            "burst" => Box::pin(burst::measure(&mut bench)).await?,
-            "budget" => Box::pin(burst::measure_with_budget(&mut bench)).await?,
-            "restart" => Box::pin(restart::measure(&mut bench)).await?,
-            "memory" => Box::pin(memory::measure(&mut bench)).await?,
-            "outage" => Box::pin(outage::measure(&mut bench)).await?,
-            "cold-start" => Box::pin(cold_start::measure(&mut bench)).await?,
-            other => bail!(
-                "there is no scenario {other:?}, only {}",
-                SCENARIOS.join(", ")
-            ),
-        }
+        progress(format_args!("{}: {}", Timestamp::now(), scenario.name()));
+        let mut section = Section::new(scenario, conditions.clone());
+        scenario.measure(&bench, &mut section).await?;
+        report.push(section);
     }
-    Ok(bench.report)
+    Ok(report)
 }
 
 /// An operator that logs what it logs by default, with this many calls a second.

@@ -6,19 +6,17 @@ use anyhow::Result;
 use jiff::Timestamp;
 use rds_password_operator::controller::schedule;
 use rds_password_operator::rds::classification::Class;
-use rds_simulator::Action;
+use rds_simulator::{Action, Call};
 use tokio::time::sleep;
 
 use super::fleet::{Fleet, resets};
 use super::process::Usage;
-use super::report::{Unit, count};
+use super::report::{Section, Unit, count};
 use super::{Bench, UNLIMITED, start};
-
-pub(super) const SCENARIO: &str = "An outage";
 
 const ACCOUNTS_OF_AN_INSTANCE: u32 = 10;
 
-pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
+pub(super) async fn measure(bench: &Bench, section: &mut Section) -> Result<()> {
     let (size, minutes, minute) = bench.size.pick(
         (20, 2, Duration::from_secs(3)),
         (2_000, 4, Duration::from_secs(60)),
@@ -35,10 +33,8 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
     let calls_before = bed.calls().len();
     let began = Timestamp::now();
     fleet.rotate_all(1).await?;
-    for number in 1..=minutes {
-        let end = began + minute * number;
-        sleep(Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default()).await;
-    }
+    let end = began + minute * minutes;
+    sleep(Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default()).await;
     let over = Timestamp::now();
     for instance in fleet.instances() {
         bed.rds.set_instance_status(&instance, "Running")?;
@@ -47,56 +43,51 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
 
     let calls = fleet.calls(calls_before);
     let instances = count(fleet.instances().count());
-    let polls = polls();
-    for number in 0..minutes {
-        let is_within = |time: Duration| time >= minute * number && time < minute * (number + 1);
-        let made = calls.iter().filter(|call| {
-            Duration::try_from(call.arrived.duration_since(began)).is_ok_and(is_within)
-        });
-        let planned = polls.iter().filter(|time| is_within(**time)).count();
-        let name = format!(
-            "{size} accounts of {instances} instances: cloud calls in minute {}",
-            number + 1
-        );
-        bench.report.add(
-            (SCENARIO, name),
-            (count(made.count()), Unit::Count),
-            Some(instances * count(planned)),
-        );
-    }
+    let what = format!("{size} accounts of {instances} instances");
+    let times = (1..=minutes).map(|number| (minute * (number - 1), minute * number));
+    add_calls(section, &what, instances, (&calls, began), times);
     let reads = calls
         .iter()
         .filter(|call| call.is(Action::DescribeDBInstanceAttribute) && call.arrived < over);
-    bench.report.add(
-        (SCENARIO, "reads of an instance in all that time"),
+    let polls = polls().into_iter().filter(|time| *time < minute * minutes);
+    section.add(
+        format!("{what}: reads of an instance in all that time"),
         (count(reads.count()) / instances, Unit::Count),
-        Some(count(
-            polls
-                .iter()
-                .filter(|time| **time < minute * minutes)
-                .count(),
-        )),
+        Some(count(polls.count())),
     );
     let applied = Fleet::last_reset(&calls)?
         .duration_since(over)
         .as_secs_f64();
-    bench.report.add(
-        (SCENARIO, "after it, until all are applied"),
+    section.add(
+        format!("{what}: after it, until all are applied"),
         (applied, Unit::Seconds),
         Some(bench.in_sequence(size)),
     );
-    let usage = Usage::of(&operator)?;
-    bench.report.add(
-        (SCENARIO, "peak memory"),
-        (usage.peak, Unit::Mebibytes),
-        None,
-    );
-    bench.report.add(
-        (SCENARIO, "processor seconds since the start"),
-        (usage.processor_seconds, Unit::Seconds),
-        None,
-    );
+    section.add_usage(&what, &Usage::of(&operator)?);
     Ok(())
+}
+
+/// Adds how many calls came in each minute since the outage began.
+fn add_calls(
+    section: &mut Section,
+    what: &str,
+    instances: f64,
+    (calls, began): (&[Call], Timestamp),
+    minutes: impl Iterator<Item = (Duration, Duration)>,
+) {
+    let polls = polls();
+    for (number, (begin, end)) in (1..).zip(minutes) {
+        let is_within = |time: Duration| (begin..end).contains(&time);
+        let made = calls.iter().filter(|call| {
+            Duration::try_from(call.arrived.duration_since(began)).is_ok_and(is_within)
+        });
+        let planned = polls.iter().filter(|time| is_within(**time));
+        section.add(
+            format!("{what}: cloud calls in minute {number}"),
+            (count(made.count()), Unit::Count),
+            Some(instances * count(planned.count())),
+        );
+    }
 }
 
 /// When an instance is polled in the first ten minutes by who keeps to the back-off, at its mean.

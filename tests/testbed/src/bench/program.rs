@@ -1,31 +1,37 @@
 //! The command line of the benchmark.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::runtime::Runtime;
 
-use super::{SCENARIOS, Size, run};
+use super::{Scenario, Size, run};
 use crate::build::{self, Profile};
 use crate::program::{say, until_interrupted};
 
-const HELP: &str = "\
+fn help() -> String {
+    let scenarios = Scenario::ALL.map(Scenario::name).join(", ");
+    format!(
+        "\
 Measures the operator against an API server and a simulator of RDS on this machine, and prints a table.
 
 Usage: cargo run --release -p testbed --bin bench -- [--quick] [--only NAME]... [--operator PATH] [--output DIRECTORY]
 
-      --quick             See that each measurement runs, with the debug build; the figures say nothing. Takes a minute.
-                          Without it, half an hour: leave the machine alone meanwhile.
-      --only NAME         Only this: single, burst, budget, restart, memory, outage or cold-start. May be repeated.
+      --quick             See that each measurement runs, with the debug build; the figures say nothing. Takes two minutes.
+                          Without it, about 40 minutes: leave the machine alone meanwhile.
+      --only NAME         Only this one of {scenarios}. May be repeated.
       --operator PATH     The operator's program; by default it is built.
       --output DIRECTORY  Where results.json and the plots are written; by default target/bench. What is there of an
-                          earlier run and was not measured now stays.
-";
+                          earlier run and was not measured now stays, with its date.
+"
+    )
+}
 
 struct Arguments {
     size: Size,
-    only: Vec<String>,
+    only: BTreeSet<Scenario>,
     operator: Option<PathBuf>,
     output: PathBuf,
 }
@@ -33,7 +39,7 @@ struct Arguments {
 fn arguments() -> Result<Option<Arguments>> {
     let mut arguments = Arguments {
         size: Size::Full,
-        only: Vec::new(),
+        only: BTreeSet::new(),
         operator: None,
         output: "target/bench".into(),
     };
@@ -46,22 +52,20 @@ fn arguments() -> Result<Option<Arguments>> {
         };
         match flag.as_str() {
             "--quick" => arguments.size = Size::Quick,
-            "--only" => arguments.only.push(value()?),
+            "--only" => {
+                let name = value()?;
+                let scenario = Scenario::ALL.into_iter().find(|it| it.name() == name);
+                let scenario = scenario.with_context(|| format!("there is no {name:?} to measure"));
+                arguments.only.insert(scenario?);
+            }
             "--operator" => arguments.operator = Some(value()?.into()),
             "--output" => arguments.output = value()?.into(),
             "--help" | "-h" => return Ok(None),
             other => bail!("unknown flag {other}"),
         }
     }
-    if let Some(unknown) = arguments
-        .only
-        .iter()
-        .find(|name| !SCENARIOS.contains(&name.as_str()))
-    {
-        bail!("there is no {unknown:?} to measure");
-    }
     if arguments.only.is_empty() {
-        arguments.only = SCENARIOS.map(str::to_owned).into();
+        arguments.only = Scenario::ALL.into();
     }
     Ok(Some(arguments))
 }
@@ -82,11 +86,11 @@ async fn run_arguments() -> ExitCode {
     let arguments = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            say(format_args!("{HELP}"));
+            say(format_args!("{}", help()));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            say(format_args!("error: {error:#}\n\n{HELP}"));
+            say(format_args!("error: {error:#}\n\n{}", help()));
             return ExitCode::from(2);
         }
     };
@@ -112,7 +116,7 @@ async fn measure(arguments: Arguments) -> Result<()> {
         };
         build::operator(profile).await?
     };
-    let run = run(operator, arguments.size, &arguments.only);
+    let run = run(operator, arguments.size, arguments.only);
     let mut report = Box::pin(run).await?;
     report.write(&arguments.output)?;
     say(format_args!("{}", report.table()));

@@ -1,7 +1,6 @@
 //! The figures: as a table, as JSON, and as plots.
 
-use std::collections::HashSet;
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -12,22 +11,32 @@ use procfs::Current as _;
 use serde::{Deserialize, Serialize};
 
 use super::plot::{self, Axis, Plot, Scale, Series};
-use super::{Size, burst, cold_start, memory, outage, restart, single};
+use super::process::Usage;
+use super::{Scenario, Size};
 
 /// The file of all figures.
 const RESULTS: &str = "results.json";
 
-/// All that a run has measured.
-#[derive(Debug, Serialize, Deserialize)]
+/// All that was measured, by one run or by several.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
+    /// In the order of the scenarios.
+    sections: Vec<Section>,
+}
+
+/// What one scenario has measured.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Section {
+    scenario: Scenario,
     conditions: Conditions,
     figures: Vec<Figure>,
     curves: Vec<Curve>,
 }
 
-/// On what it was measured.
-#[derive(Debug, Serialize, Deserialize)]
-struct Conditions {
+/// When and on what it was measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Conditions {
+    /// When the run began.
     date: Timestamp,
     processor: String,
     cores: usize,
@@ -40,11 +49,10 @@ struct Conditions {
 /// One line of the table.
 #[derive(Debug, Serialize, Deserialize)]
 struct Figure {
-    scenario: String,
     name: String,
     value: f64,
     unit: Unit,
-    /// The least that it could be, measured in the same run.
+    /// See [the bench](super).
     floor: Option<f64>,
 }
 
@@ -185,48 +193,95 @@ pub(super) fn count(number: usize) -> f64 {
     number as f64
 }
 
-impl Report {
-    pub(super) fn new(size: Size) -> Result<Self> {
+/// Says on standard error how far the run is.
+pub(super) fn progress(text: Arguments<'_>) {
+    // Nobody may be there to read it.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+impl Conditions {
+    pub(super) fn now(size: Size) -> Result<Self> {
         let processor = procfs::CpuInfo::current()?;
         let memory = procfs::Meminfo::current()?;
         Ok(Self {
-            conditions: Conditions {
-                date: Timestamp::now(),
-                processor: processor.model_name(0).unwrap_or("unknown").to_owned(),
-                cores: processor.num_cores(),
-                memory_mebibytes: memory.mem_total / (1024 * 1024),
-                kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
-                    .trim()
-                    .to_owned(),
-                quick: size == Size::Quick,
-            },
-            figures: Vec::new(),
-            curves: Vec::new(),
+            date: Timestamp::now(),
+            processor: processor.model_name(0).unwrap_or("unknown").to_owned(),
+            cores: processor.num_cores(),
+            memory_mebibytes: memory.mem_total / (1024 * 1024),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .to_owned(),
+            quick: size == Size::Quick,
         })
     }
 
-    /// Says on standard error what is measured next.
-    pub(super) fn begin(scenario: &str) {
-        // Nobody may be there to read it.
-        let _ = writeln!(std::io::stderr(), "{}: {scenario}", Timestamp::now());
+    fn line(&self) -> String {
+        let Self {
+            date,
+            processor,
+            cores,
+            memory_mebibytes,
+            kernel,
+            quick,
+        } = self;
+        format!(
+            "{}, {cores} cores of {processor}, {} GiB, Linux {kernel}{}.",
+            date.strftime("%Y-%m-%d"),
+            memory_mebibytes.div_ceil(1024),
+            if *quick {
+                "; a quick run, whose figures say nothing"
+            } else {
+                ""
+            },
+        )
+    }
+}
+
+impl Section {
+    pub(super) fn new(scenario: Scenario, conditions: Conditions) -> Self {
+        Self {
+            scenario,
+            conditions,
+            figures: Vec::new(),
+            curves: Vec::new(),
+        }
     }
 
     /// Adds a line to the table.
     pub(super) fn add(
         &mut self,
-        (scenario, name): (&str, impl Into<String>),
+        name: impl Into<String>,
         (value, unit): (f64, Unit),
         floor: Option<f64>,
     ) {
         let figure = Figure {
-            scenario: scenario.to_owned(),
             name: name.into(),
             value,
             unit,
             floor,
         };
-        let _ = writeln!(std::io::stderr(), "  {}", figure.line());
+        progress(format_args!("  {}", figure.line()));
         self.figures.push(figure);
+    }
+
+    /// Adds the memory of an operator that has rested.
+    pub(super) fn add_memory(&mut self, of: &str, usage: &Usage, floor: Option<f64>) {
+        for (name, value) in [("at rest", usage.resident), ("at its peak", usage.peak)] {
+            let name = format!("{of}: memory {name}");
+            self.add(name, (value, Unit::Mebibytes), floor);
+        }
+    }
+
+    /// Adds what an operator has needed since its start.
+    pub(super) fn add_usage(&mut self, of: &str, usage: &Usage) {
+        let memory = (usage.peak, Unit::Mebibytes);
+        self.add(format!("{of}: peak memory"), memory, None);
+        let time = (usage.processor_seconds, Unit::Seconds);
+        self.add(
+            format!("{of}: processor seconds since the start"),
+            time,
+            None,
+        );
     }
 
     /// Adds a line to a plot.
@@ -237,57 +292,46 @@ impl Report {
             points,
         });
     }
+}
 
-    /// Takes over from an earlier run what this one has not measured.
-    fn complete(&mut self, earlier: Self) {
-        if earlier.conditions.quick != self.conditions.quick {
-            return;
-        }
-        let measured: HashSet<String> = self.figures.iter().map(|it| it.scenario.clone()).collect();
-        let drawn: Vec<Picture> = self.curves.iter().map(|curve| curve.picture).collect();
-        let mut figures = earlier.figures;
-        figures.retain(|figure| !measured.contains(&figure.scenario));
-        self.figures.extend(figures);
-        let mut curves = earlier.curves;
-        curves.retain(|curve| !drawn.contains(&curve.picture));
-        self.curves.extend(curves);
-        self.figures.sort_by_key(|figure| place(&figure.scenario));
-        self.curves.sort_by_key(|curve| curve.picture as u8);
+impl Report {
+    pub(super) fn push(&mut self, section: Section) {
+        self.sections.push(section);
     }
 
-    /// The table, in Markdown.
+    /// Takes over from an earlier run what this one has not measured. A quick run and a full one share nothing.
+    fn complete(&mut self, earlier: Self) {
+        let is_quick = self.sections.iter().any(|section| section.conditions.quick);
+        let measured: Vec<Scenario> = self.sections.iter().map(|it| it.scenario).collect();
+        let mut sections = earlier.sections;
+        sections.retain(|section| {
+            section.conditions.quick == is_quick && !measured.contains(&section.scenario)
+        });
+        self.sections.extend(sections);
+        self.sections.sort_by_key(|section| section.scenario);
+    }
+
+    /// The table, in Markdown, with the conditions before each section that they begin with.
     #[must_use]
     pub fn table(&self) -> String {
-        let Conditions {
-            date,
-            processor,
-            cores,
-            memory_mebibytes,
-            kernel,
-            quick,
-            ..
-        } = &self.conditions;
-        let mut table = format!(
-            "{}, {cores} cores of {processor}, {} GiB, Linux {kernel}{}.\n",
-            date.strftime("%Y-%m-%d"),
-            memory_mebibytes.div_ceil(1024),
-            if *quick {
-                "; a quick run, whose figures say nothing"
-            } else {
-                ""
-            },
-        );
-        let mut scenario = "";
-        for figure in &self.figures {
-            if figure.scenario != scenario {
-                scenario = &figure.scenario;
-                // Writing to a String cannot fail.
-                let _ = write!(
-                    table,
-                    "\n| {scenario} | measured | floor | ratio |\n| --- | ---: | ---: | ---: |\n"
-                );
+        let mut table = String::new();
+        let mut conditions = String::new();
+        for section in &self.sections {
+            let of_section = section.conditions.line();
+            // Writing to a String cannot fail.
+            if of_section != conditions {
+                let blank = if table.is_empty() { "" } else { "\n" };
+                let _ = writeln!(table, "{blank}{of_section}");
+                conditions = of_section;
             }
-            let _ = writeln!(table, "{}", figure.line());
+            let _ = write!(
+                table,
+                "\n| {} | measured | floor | ratio |\n| --- | ---: | ---: | ---: |\n",
+                section.scenario.title()
+            );
+            for figure in &section.figures {
+                let _ = writeln!(table, "{}", figure.line());
+            }
         }
         table
     }
@@ -298,14 +342,18 @@ impl Report {
     /// When it cannot be written, or a plot cannot be drawn.
     pub fn write(&mut self, directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)?;
-        if let Ok(earlier) = fs::read_to_string(directory.join(RESULTS)) {
-            self.complete(serde_json::from_str(&earlier)?);
+        // What cannot be read was written by another version of this program.
+        if let Ok(earlier) = fs::read_to_string(directory.join(RESULTS))
+            && let Ok(earlier) = serde_json::from_str(&earlier)
+        {
+            self.complete(earlier);
         }
         let json = serde_json::to_string_pretty(self)?;
         fs::write(directory.join(RESULTS), json + "\n")?;
         for picture in Picture::ALL {
-            let curves = self.curves.iter().filter(|curve| curve.picture == picture);
+            let curves = self.sections.iter().flat_map(|section| &section.curves);
             let series: Vec<Series> = curves
+                .filter(|curve| curve.picture == picture)
                 .map(|curve| Series {
                     name: curve.name.clone(),
                     points: curve.points.clone(),
@@ -320,23 +368,6 @@ impl Report {
         }
         Ok(())
     }
-}
-
-/// The place of a scenario's figures in the table.
-fn place(scenario: &str) -> usize {
-    let order = [
-        single::SCENARIO,
-        burst::SCENARIO,
-        burst::WITH_BUDGET,
-        restart::SCENARIO,
-        memory::SCENARIO,
-        outage::SCENARIO,
-        cold_start::SCENARIO,
-    ];
-    order
-        .iter()
-        .position(|known| *known == scenario)
-        .unwrap_or(order.len())
 }
 
 impl Figure {

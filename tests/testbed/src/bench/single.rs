@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
 use rds_password_operator::api::DatabaseAccountPassword;
+use rds_password_operator::rds::limit::RUNNING_IS_KEPT;
 use rds_simulator::Action;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -13,22 +14,20 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::fleet::Fleet;
 use super::floor::{self, LATENCIES, PACES, Rotations, answer_after};
-use super::report::{Picture, Unit};
+use super::report::{Picture, Section, Unit};
 use super::requests::Requests;
 use super::{Bench, UNLIMITED, start};
 use crate::audit::Audit;
 use crate::operator::PATIENCE;
 use crate::{Testbed, condition};
 
-pub(super) const SCENARIO: &str = "One change";
-
-pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
+pub(super) async fn measure(bench: &Bench, section: &mut Section) -> Result<()> {
     let changes: u32 = bench.size.pick(5, 200);
     let conditions = LATENCIES.map(|latency| PACES.map(|(_, pause)| (latency, pause)));
     let floors = floor::measure(&bench.operator, changes, conditions.as_flattened()).await?;
     let mut floors = floors.iter();
     let bed = bench.bed().await?;
-    // An instance for each, so that none finds its state known: changes are rarer than that.
+    // An instance for each, whose state nobody else reads.
     let fleet = Fleet::new(&bed, "single", changes, 1);
     fleet.create(0).await?;
     let operator = start(&bed, UNLIMITED).await?;
@@ -40,52 +39,50 @@ pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
         for (pace, pause) in PACES {
             let floor = floors.next().context("no floor")?;
             round += 1;
+            // None finds the state of its instance known from the reset before: changes are rarer than that.
+            sleep(RUNNING_IS_KEPT).await;
             let (calls, audit) = (bed.calls().len(), Audit::begin(&bed.control_plane)?);
-            let mut measured = Rotations::default();
+            let mut rotations = Rotations::default();
             for number in 0..changes {
                 sleep(pause).await;
-                change(&bed, &fleet, (number, round), &mut watch, &mut measured).await?;
+                change(&bed, &fleet, (number, round), &mut watch, &mut rotations).await?;
             }
-            for (to, measured, floor) in [
-                ("the reset", &measured.to_reset, &floor.to_reset),
-                ("Ready", &measured.to_ready, &floor.to_ready),
-            ] {
-                for (name, share) in [("median", 0.5), ("p90", 0.9), ("p99", 0.99)] {
-                    let name = format!("cloud {} ms, {pace}: to {to}, {name}", latency.as_millis());
-                    bench.report.add(
-                        (SCENARIO, name),
-                        (measured.quantile(share), Unit::Milliseconds),
-                        Some(floor.quantile(share)),
-                    );
-                }
-            }
+            let what = format!("cloud {} ms, {pace}", latency.as_millis());
+            add_times(section, &what, &rotations, floor);
             if latency.is_zero() {
-                for (who, rotations) in [("the operator", &measured), ("the floor", floor)] {
+                for (who, rotations) in [("the operator", &rotations), ("the floor", floor)] {
                     let name = format!("{who}, {pace}, to Ready");
-                    let shares = rotations.to_ready.shares();
-                    bench.report.draw(Picture::SingleChange, &name, shares);
+                    section.draw(Picture::SingleChange, &name, rotations.to_ready.shares());
                 }
-                let each = |count: u32| (f64::from(count) / f64::from(changes), Unit::Count);
-                let requests = Requests::of(audit.requests()?);
                 let calls = u32::try_from(fleet.calls(calls).len())?;
-                bench.report.add(
-                    (SCENARIO, format!("{pace}: cloud calls for each")),
-                    each(calls),
-                    Some(3.0),
-                );
-                let of_rotations = requests.of_rotations();
-                bench.report.add(
-                    (
-                        SCENARIO,
-                        format!("{pace}: API server requests for each, without Events"),
-                    ),
-                    each(of_rotations),
-                    Some(3.0),
-                );
+                let requests = Requests::of(audit.requests()?).of_rotations();
+                for (what, count) in [
+                    ("cloud calls", calls),
+                    ("API server requests without Events", requests),
+                ] {
+                    let each = f64::from(count) / f64::from(changes);
+                    let name = format!("{pace}: {what} for each");
+                    section.add(name, (each, Unit::Count), Some(3.0));
+                }
             }
         }
     }
     Ok(())
+}
+
+fn add_times(section: &mut Section, what: &str, measured: &Rotations, floor: &Rotations) {
+    for (to, measured, floor) in [
+        ("the reset", &measured.to_reset, &floor.to_reset),
+        ("Ready", &measured.to_ready, &floor.to_ready),
+    ] {
+        for (name, share) in [("median", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            section.add(
+                format!("{what}: to {to}, {name}"),
+                (measured.quantile(share), Unit::Milliseconds),
+                Some(floor.quantile(share)),
+            );
+        }
+    }
 }
 
 /// Changes one Secret. Time counts from the API server's answer to the write, as it does for the floor.

@@ -1,4 +1,4 @@
-//! Prints the operator's speed, memory and requests, on this machine, each figure beside the least that the job could cost.
+//! Prints the operator's speed, memory and requests, on this machine, each figure beside its floor where it has one.
 //!
 //! `cargo run --release -p testbed --bin bench`
 
