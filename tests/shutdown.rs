@@ -107,10 +107,10 @@ async fn the_next_replica_takes_over_at_once() -> Result<()> {
 async fn events_that_wait_do_not_hold_up_the_hand_over() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let proxy = bed.proxy().await?;
-    let first = with_a_long_lease(bed.operator_at(&proxy.url(), None).await?);
-    let first = first.start().await?;
+    let first = bed.operator_at(&proxy.url(), None).await?;
+    let first = first.lease_that_outlasts_the_test().start().await?;
     first.wait_until_leading().await?;
-    let second = with_a_long_lease(bed.operator().await?).start().await?;
+    let second = replica(&bed).await?.start().await?;
     second.wait_until_ready().await?;
     let events = proxy.hold(Matcher::resource("events").verb(Verb::Create));
     bed.create_secret("orders-db", "First#Password1").await?;
