@@ -140,11 +140,10 @@ pub fn watch_resources(
                 Heard::Event(Event::Init | Event::InitApply(_)) => continue,
                 Heard::Event(Event::InitDone) => {
                     let state = store.state();
-                    // Before the index is locked, since all of them are unpacked for it.
-                    let listed: Vec<_> = state
+                    // Unpacked one by one, with the index locked: all at once they would take more memory than at rest.
+                    let listed = state
                         .iter()
-                        .map(|watched| (ObjectName::of(watched.meta()), facts(&context, watched)))
-                        .collect();
+                        .map(|watched| (ObjectName::of(watched.meta()), facts(&context, watched)));
                     let concerned = context.index().replace(namespace.as_deref(), listed);
                     first_list.notify_one();
                     concerned
