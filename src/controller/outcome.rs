@@ -40,7 +40,7 @@ impl Acted {
 pub enum Outcome {
     /// The cloud was not asked, for this reason. Never [`Decision::Reset`] or [`Decision::LookAtAccount`].
     Settled(Decision),
-    /// A reset is due and waits for its turn; this is only the word for the meantime.
+    /// A reset is due and waits: for its turn, meanwhile, or for the next pass, since what comes before it took too long.
     Queued,
     /// RDS accepted the value.
     Accepted(Accepted),

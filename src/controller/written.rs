@@ -125,3 +125,54 @@ impl Drop for Unanswered<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::controller::fixtures::World;
+
+    /// How a write ends.
+    #[derive(Clone, Copy)]
+    enum End {
+        Written,
+        Refused,
+        Unanswered,
+    }
+
+    /// The store has version 1, which is that of an earlier write or not; a write is sent, and its answer, if it is a success, is
+    /// version 2.
+    #[rstest]
+    #[case::written(End::Written, None, true)]
+    #[case::refused(End::Refused, None, false)]
+    #[case::refused_after_one_that_has_come_back(End::Refused, Some("1"), false)]
+    #[case::refused_after_one_that_has_not(End::Refused, Some("0"), true)]
+    #[case::unanswered(End::Unanswered, None, true)]
+    #[case::unanswered_after_one_that_has_come_back(End::Unanswered, Some("1"), true)]
+    fn the_store_is_behind_what_may_have_been_written(
+        #[case] end: End,
+        #[case] earlier: Option<&str>,
+        #[case] is_behind: bool,
+    ) {
+        let in_version = |version: &str| {
+            let mut resource = World::new().resource;
+            resource.metadata.uid = Some("uid".to_owned());
+            resource.metadata.resource_version = Some(version.to_owned());
+            resource
+        };
+        let written = Written::default();
+        if let Some(earlier) = earlier {
+            written.send(&in_version("")).written(&in_version(earlier));
+        }
+        let stored = in_version("1");
+        let unanswered = written.send(&stored);
+        match end {
+            End::Written => unanswered.written(&in_version("2")),
+            End::Refused => unanswered.refused(),
+            End::Unanswered => drop(unanswered),
+        }
+        assert_eq!(written.is_behind(&stored), is_behind);
+        assert!(written.is_own(digest(&stored)));
+    }
+}
