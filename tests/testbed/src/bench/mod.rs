@@ -17,7 +17,7 @@ mod requests;
 mod restart;
 mod single;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -136,11 +136,12 @@ impl Bench {
     }
 }
 
-/// Runs these scenarios.
+/// Runs these scenarios, and writes what each has measured into a directory when it ends: what comes later may fail.
 async fn run(
     operator: PathBuf,
     size: Size,
     scenarios: impl IntoIterator<Item = Scenario>,
+    directory: &Path,
 ) -> Result<Report> {
     let conditions = Conditions::now(size)?;
     let nothing = (Duration::ZERO, Duration::ZERO);
@@ -157,6 +158,7 @@ async fn run(
         let mut section = Section::new(scenario, conditions.clone());
         scenario.measure(&bench, &mut section).await?;
         report.push(section);
+        report.write(directory)?;
     }
     Ok(report)
 }

@@ -116,9 +116,8 @@ async fn measure(arguments: Arguments) -> Result<()> {
         };
         build::operator(profile).await?
     };
-    let run = run(operator, arguments.size, arguments.only);
-    let mut report = Box::pin(run).await?;
-    report.write(&arguments.output)?;
+    let run = run(operator, arguments.size, arguments.only, &arguments.output);
+    let report = Box::pin(run).await?;
     say(format_args!("{}", report.table()));
     say(format_args!("Also in {}.", arguments.output.display()));
     Ok(())

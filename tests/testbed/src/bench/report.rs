@@ -296,6 +296,8 @@ impl Section {
 
 impl Report {
     pub(super) fn push(&mut self, section: Section) {
+        // It may be there from an earlier run.
+        self.sections.retain(|it| it.scenario != section.scenario);
         self.sections.push(section);
     }
 
