@@ -139,7 +139,7 @@ impl Failure {
 
 impl Outcome {
     /// The words of passes that have ended, so of those that are counted.
-    pub const LABELS: [&'static str; 8] = [
+    pub const LABELS: [&'static str; 10] = [
         "Accepted",
         "Failed",
         "Looked",
@@ -148,6 +148,8 @@ impl Outcome {
         "Hold",
         "Conflict",
         "Suspended",
+        "Overlapped",
+        "Queued",
     ];
 
     /// One word, for metrics and logs.
