@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::schedule;
+
 /// The first and the longest wait, before jitter, which may double each. The longest is how much later than it could the operator
 /// notices that the API server is back, or that the definition was installed; a request in that time is no load.
 const BOUNDS: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(8));
@@ -61,8 +63,7 @@ impl Backoff {
     }
 
     fn base(&self) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(16);
-        (BOUNDS.0 * 2_u32.pow(doublings)).min(BOUNDS.1)
+        schedule::doubled(BOUNDS, self.failures)
     }
 }
 

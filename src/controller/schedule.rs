@@ -48,11 +48,15 @@ pub fn after_failure(
     if let Some(retry_after) = retry_after {
         return retry_after.mul_f64(1.0 + jitter / 2.0);
     }
-    let (first, cap) = bounds(class);
+    doubled(bounds(class), failures).mul_f64(0.5 + jitter / 2.0)
+}
+
+/// The first wait, doubled with each of the `failures` in a row after the first one, up to the cap; without jitter.
+#[must_use]
+pub fn doubled((first, cap): (Duration, Duration), failures: u32) -> Duration {
     // 2^16 times the shortest first wait is beyond every cap.
     let doublings = failures.saturating_sub(1).min(16);
-    let base = (first * 2_u32.pow(doublings)).min(cap);
-    base.mul_f64(0.5 + jitter / 2.0)
+    (first * 2_u32.pow(doublings)).min(cap)
 }
 
 /// Whether `until` is ahead, by no more than `longest`. A later time was written by a clock that was ahead, and whoever has
