@@ -42,13 +42,18 @@ async fn until_all_are_ready(bed: &Testbed, resources: &[DatabaseAccountPassword
     Ok(())
 }
 
+/// Accounts of one instance, `crowd-0` and so on, whose resources read one Secret.
+async fn create_crowd(bed: &Testbed, size: usize, instance: &str, secret: &str) -> Result<()> {
+    let crowd =
+        (0..size).map(|number| bed.add_account(&format!("crowd-{number}"), instance, secret));
+    bed.create_all(&crowd.collect::<Result<Vec<_>>>()?).await
+}
+
 /// A hundred accounts of one instance, and ten instances with one.
 async fn a_crowded_instance(bed: &Testbed) -> Result<Vec<DatabaseAccountPassword>> {
     bed.create_secret("password", "First#Password1").await?;
     bed.rds.add_instance(Instance::new(CROWDED));
-    let stuck =
-        (0..STUCK).map(|number| bed.add_account(&format!("crowd-{number}"), CROWDED, "password"));
-    bed.create_all(&stuck.collect::<Result<Vec<_>>>()?).await?;
+    create_crowd(bed, STUCK, CROWDED, "password").await?;
     let others = others(bed)?;
     bed.create_all(&others).await?;
     Ok(others)
@@ -115,13 +120,7 @@ async fn the_look_before_a_reset_waits_for_no_first_look() -> Result<()> {
     pause.wait_for_held(1, PATIENCE).await?;
 
     let looks = proxy.hold(Matcher::resource("secrets").verb(Verb::Get).name("held"));
-    let crowd = (0..2 * STUCK)
-        .map(|number| bed.add_account(&format!("crowd-{number}"), INSTANCE, "password"));
-    let mut crowd = crowd.collect::<Result<Vec<_>>>()?;
-    for resource in &mut crowd {
-        "held".clone_into(&mut resource.spec.password_secret_ref.name);
-    }
-    bed.create_all(&crowd).await?;
+    create_crowd(&bed, 2 * STUCK, INSTANCE, "held").await?;
     looks.wait_for_held(16, PATIENCE).await?;
     pause.release();
     // Each look ends after 10 s, and so the whole queue after two minutes.
@@ -142,9 +141,7 @@ async fn an_intent_waits_for_nobodys_status() -> Result<()> {
 
     let statuses = Matcher::resource("databaseaccountpasswords/status").verb(Verb::Update);
     let statuses = proxy.hold(statuses.path("/crowd-"));
-    let crowd = (0..2 * STUCK)
-        .map(|number| bed.add_account(&format!("crowd-{number}"), INSTANCE, "not-there"));
-    bed.create_all(&crowd.collect::<Result<Vec<_>>>()?).await?;
+    create_crowd(&bed, 2 * STUCK, INSTANCE, "not-there").await?;
     statuses.wait_for_held(16, PATIENCE).await?;
     bed.rotate("orders-db", "Second#Password2").await?;
     // Each write ends after 10 s, and so the whole queue after two minutes.

@@ -14,6 +14,7 @@ use tracing::warn;
 use super::Context;
 use super::cloud::{InstanceError, ResetError, Route, RouteError};
 use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide};
+use super::index::ObjectName;
 use super::intent;
 use super::observe::{ObserveError, is_still_good, observe_again, observe_fresh};
 use super::outcome::{Accepted, Account, Acted, Failure, Outcome};
@@ -113,7 +114,7 @@ async fn reset(
                 });
             }
             warn!(
-                resource = %report::name(&acted.observation.resource),
+                resource = %ObjectName::of(&acted.observation.resource.metadata),
                 "no reset is sent, since what is looked at and written down before takes too long; it is tried again"
             );
             Ok(acted)

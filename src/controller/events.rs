@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::decide::Decision;
+use super::index::ObjectName;
 use super::outcome::Outcome;
 use super::status;
 use crate::api::{ConditionType, DatabaseAccountPassword, ReadyReason};
@@ -51,19 +52,18 @@ impl Events {
 
     /// Publishes an Event about a resource, in its turn.
     pub fn publish(&self, resource: &DatabaseAccountPassword, event: Event) {
-        let (namespace, name) = (resource.namespace(), resource.name_any());
-        let said = format!("{}/{name}", namespace.as_deref().unwrap_or_default());
+        let name = ObjectName::of(&resource.metadata);
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             warn!(
-                resource = said,
+                resource = %name,
                 reason = event.reason,
                 "too many Events wait; this one is not published"
             );
             return;
         };
         let regarding = ObjectMeta {
-            namespace,
-            name: Some(name),
+            namespace: resource.namespace(),
+            name: Some(resource.name_any()),
             uid: resource.uid(),
             resource_version: resource.resource_version(),
             ..ObjectMeta::default()
@@ -75,7 +75,7 @@ impl Events {
             let _send = sends.acquire().await;
             // Bounded by the recorder itself, to five seconds.
             if let Err(error) = recorder.publish(&regarding, &event).await {
-                warn!(resource = said, reason = event.reason, %error, "the Event could not be published");
+                warn!(resource = %name, reason = event.reason, %error, "the Event could not be published");
             }
             if event.reason == PASSWORD_RESET {
                 // No two are alike, and the recorder looks through all that it remembers each time.

@@ -174,3 +174,14 @@ pub(super) fn failure(trigger: Trigger, class: Class, reason: Reason) -> Failure
         outcome_unknown: false,
     }
 }
+
+/// A condition of a status, as JSON.
+pub(super) fn condition(type_: &str, status: &str, reason: &str) -> Value {
+    json!({
+        "type": type_,
+        "status": status,
+        "reason": reason,
+        "message": "",
+        "lastTransitionTime": at(0).to_string(),
+    })
+}

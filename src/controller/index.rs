@@ -4,6 +4,7 @@
 //! unchanged: the operator's own status writes come back as events, and wake nobody.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -31,6 +32,18 @@ impl ObjectName {
             namespace: metadata.namespace.clone().unwrap_or_default(),
             name: metadata.name.clone().unwrap_or_default(),
         }
+    }
+
+    /// Whether it is in this namespace; `None` stands for all.
+    #[must_use]
+    pub fn is_in(&self, namespace: Option<&str>) -> bool {
+        namespace.is_none_or(|namespace| self.namespace == namespace)
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
     }
 }
 
@@ -258,7 +271,7 @@ impl Index {
         let mut gone: HashSet<Arc<ObjectName>> = self
             .resources
             .keys()
-            .filter(|name| namespace.is_none_or(|namespace| name.namespace == namespace))
+            .filter(|name| name.is_in(namespace))
             .cloned()
             .collect();
         let mut concerned = Concerned::new();
@@ -304,10 +317,14 @@ impl Index {
     }
 
     /// A resource has read its Secret in this version.
-    pub fn secret_read(&mut self, name: &ObjectName, version: ObjectVersion) {
+    pub fn secret_read(&mut self, name: &ObjectName, uid: &str, resource_version: &str) {
         if self.awaits_secrets(name)
             && let Some((name, _)) = self.resources.get_key_value(name)
         {
+            let version = ObjectVersion {
+                uid: uid.to_owned(),
+                resource_version: resource_version.to_owned(),
+            };
             self.read.insert(name.clone(), version);
         }
     }
@@ -328,7 +345,7 @@ impl Index {
         let missing: Vec<Arc<ObjectName>> = self
             .by_secret
             .keys()
-            .filter(|secret| namespace.is_none_or(|namespace| secret.namespace == namespace))
+            .filter(|secret| secret.is_in(namespace))
             .filter(|secret| !listed.contains(&***secret))
             .cloned()
             .collect();
@@ -341,11 +358,7 @@ impl Index {
         if self.awaited_secrets.is_empty() {
             return Concerned::new();
         }
-        let held_back = |index: &Self| -> Concerned {
-            let resources = index.resources.iter();
-            let held_back = resources.filter(|(name, facts)| index.is_held_back(name, facts));
-            held_back.map(|(name, _)| ObjectName::clone(name)).collect()
-        };
+        let held_back = |index: &Self| index.held_back().cloned().collect::<Concerned>();
         let before = held_back(self);
         self.awaited_secrets.remove(&namespace.map(str::to_owned));
         if self.awaited_secrets.is_empty() {
@@ -356,12 +369,17 @@ impl Index {
 
     /// How many resources of a namespace (of all, for `None`) are held back for the first list of its Secrets.
     #[must_use]
-    pub fn held_back(&self, namespace: Option<&str>) -> usize {
-        let resources = self.resources.iter();
-        let ours = resources
-            .filter(|(name, _)| namespace.is_none_or(|namespace| name.namespace == namespace));
-        ours.filter(|(name, facts)| self.is_held_back(name, facts))
+    pub fn count_held_back(&self, namespace: Option<&str>) -> usize {
+        self.held_back()
+            .filter(|name| name.is_in(namespace))
             .count()
+    }
+
+    fn held_back(&self) -> impl Iterator<Item = &ObjectName> {
+        let resources = self.resources.iter();
+        resources
+            .filter(|(name, facts)| self.is_held_back(name, facts))
+            .map(|(name, _)| &**name)
     }
 
     /// A pass looks at a resource. If it is the first that does, the version of its Secret, if that is known.
@@ -393,7 +411,7 @@ impl Index {
     /// Whether the first list of the Secrets of this name's namespace is awaited.
     fn awaits_secrets(&self, name: &ObjectName) -> bool {
         let mut awaited = self.awaited_secrets.iter();
-        awaited.any(|namespace| namespace.as_ref().is_none_or(|it| *it == name.namespace))
+        awaited.any(|namespace| name.is_in(namespace.as_deref()))
     }
 
     fn without_held_back(&self, mut concerned: Concerned) -> Concerned {

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::Context;
 use super::decide::{Observation, SecretValue};
+use super::index::ObjectName;
 use super::observe::read_resource;
 use super::report::{self, ReportError};
 use super::schedule;
@@ -83,7 +84,7 @@ pub async fn withdraw(
     match Box::pin(written).await {
         Ok(written) => Arc::new(written),
         Err(error) => {
-            warn!(resource = %report::name(&observation.resource), %error, "a reset that was not sent could not be taken back in the status");
+            warn!(resource = %ObjectName::of(&observation.resource.metadata), %error, "a reset that was not sent could not be taken back in the status");
             intent
         }
     }

@@ -211,11 +211,9 @@ async fn with_secret(
     )
     .await;
     if let Ok(Some(snapshot)) = &read {
-        let version = ObjectVersion {
-            uid: snapshot.uid().to_owned(),
-            resource_version: snapshot.resource_version().to_owned(),
-        };
-        context.index().secret_read(&name, version);
+        context
+            .index()
+            .secret_read(&name, snapshot.uid(), snapshot.resource_version());
     }
     let secret = match read {
         Ok(snapshot) => interpret(&context.keyring, &resource, snapshot.as_ref()),

@@ -145,7 +145,7 @@ pub async fn announce(
         }
     });
     if let Err(error) = written.await {
-        warn!(resource = %name(&observation.resource), %error, "the wait could not be written to the status");
+        warn!(resource = %ObjectName::of(&observation.resource.metadata), %error, "the wait could not be written to the status");
     }
 }
 
@@ -380,7 +380,7 @@ fn log(observation: &Observation, outcome: &Outcome) {
     let (instance, account) = (&resource.spec.instance_id, &resource.spec.account_name);
     match outcome {
         Outcome::Accepted(accepted) => info!(
-            resource = %name(resource),
+            resource = %ObjectName::of(&resource.metadata),
             instance,
             account,
             request_id = %accepted.request_id,
@@ -388,7 +388,7 @@ fn log(observation: &Observation, outcome: &Outcome) {
             "password reset"
         ),
         Outcome::Failed(failure) => warn!(
-            resource = %name(resource),
+            resource = %ObjectName::of(&resource.metadata),
             instance,
             account,
             reason = failure.reason.as_str(),
@@ -397,17 +397,9 @@ fn log(observation: &Observation, outcome: &Outcome) {
             "password not reset"
         ),
         _ => {
-            tracing::debug!(resource = %name(resource), instance, account, outcome = outcome.label(), "looked at");
+            tracing::debug!(resource = %ObjectName::of(&resource.metadata), instance, account, outcome = outcome.label(), "looked at");
         }
     }
-}
-
-pub(super) fn name(resource: &DatabaseAccountPassword) -> String {
-    format!(
-        "{}/{}",
-        resource.namespace().unwrap_or_default(),
-        resource.name_any()
-    )
 }
 
 #[cfg(test)]

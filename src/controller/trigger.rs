@@ -96,10 +96,9 @@ impl Scopes {
 
     fn wake(&self, mut concerned: Concerned) {
         for scope in self.iter() {
-            let (ours, others) = concerned.into_iter().partition(|name| {
-                let namespace = scope.namespace.as_ref();
-                namespace.is_none_or(|namespace| name.namespace == *namespace)
-            });
+            let (ours, others) = concerned
+                .into_iter()
+                .partition(|name| name.is_in(scope.namespace.as_deref()));
             scope.wakes.add(ours);
             concerned = others;
         }
@@ -242,7 +241,7 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
 
 /// Until when the resources of a scope are held back for the first list of its Secrets.
 fn patience(context: &Context, scope: &Scope) -> tokio::time::Instant {
-    let held_back = context.index().held_back(scope.namespace.as_deref());
+    let held_back = context.index().count_held_back(scope.namespace.as_deref());
     let for_each = PATIENCE_FOR_EACH.saturating_mul(u32::try_from(held_back).unwrap_or(u32::MAX));
     tokio::time::Instant::now() + PATIENCE.saturating_add(for_each)
 }

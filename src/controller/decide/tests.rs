@@ -2,10 +2,10 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use rstest::rstest;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
-use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, at, keyring};
+use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, at, condition, keyring};
 use crate::secret::SecretReadError;
 
 const NOW: i64 = 1000;
@@ -31,16 +31,6 @@ fn in_sync() -> World {
         },
     } }));
     world
-}
-
-fn condition(type_: &str, status: &str, reason: &str) -> Value {
-    json!({
-        "type": type_,
-        "status": status,
-        "reason": reason,
-        "message": "",
-        "lastTransitionTime": at(0).to_string(),
-    })
 }
 
 /// Adds a failed try of what the Secret holds, that must not be repeated for `seconds`.

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::Trigger;
 use crate::controller::decide::{Decision, Observation, Ownership, SecretObservation, decide};
-use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, accepted, at, keyring};
+use crate::controller::fixtures::{
+    OTHER_PASSWORD, PASSWORD, World, accepted, at, condition, keyring,
+};
 use crate::controller::outcome::{Account, Outcome};
 use crate::controller::status::{Times, after};
 
@@ -64,16 +66,6 @@ fn attempt() -> Value {
 
 fn ready(status: &str, reason: &str) -> Value {
     condition("Ready", status, reason)
-}
-
-fn condition(type_: &str, status: &str, reason: &str) -> Value {
-    json!({
-        "type": type_,
-        "status": status,
-        "reason": reason,
-        "message": "",
-        "lastTransitionTime": at(0).to_string(),
-    })
 }
 
 #[test]

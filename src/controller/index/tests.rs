@@ -1059,15 +1059,15 @@ fn a_list_wakes_nobody_for_what_was_read(#[case] listed: &str, #[case] is_concer
         None,
         &[(&name, &Resource::new(1)), (&late, &Resource::new(2))],
     );
-    index.secret_read(&name, version("1"));
+    index.secret_read(&name, "uid", "1");
     let concerned = index.secret_seen(&secret("a", 0), version(listed));
     assert!(concerned.contains(&late), "it has read nothing yet");
     assert_eq!(concerned.contains(&name), is_concerned);
     // Nothing of that is left after the list.
-    index.secret_read(&late, version("1"));
+    index.secret_read(&late, "uid", "1");
     index.secrets_listed(None, &HashSet::from([secret("a", 0)]));
     assert!(index.read.is_empty());
-    index.secret_read(&late, version("3"));
+    index.secret_read(&late, "uid", "3");
     assert!(index.read.is_empty());
 }
 
