@@ -10,6 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use crate::controller::unanswered::LONGEST_RESET_TIMEOUT;
 use crate::credentials::{MetadataEndpoint, SourceName};
 use crate::leader::Timings;
 use crate::rds::endpoint::{Endpoint, EndpointError, Network, Region};
@@ -131,6 +132,17 @@ pub struct RunArguments {
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_QPS", default_value = "10")]
     pub rds_qps: NonZeroU32,
 
+    /// How long to wait for the answer to a reset. It doubles with each send of the same value that has no answer, up to 2 minutes.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_RESET_TIMEOUT", default_value = "20s", value_parser = reset_timeout)]
+    pub reset_timeout: Duration,
+
+    /// How long RDS may still carry out a reset after the operator stopped waiting for its answer.
+    ///
+    /// For so long no resource is Ready whose account may still get an earlier value; after it, the present value is sent once more.
+    /// RDS documents no such time. A shorter one than RDS takes makes Ready untrue.
+    #[arg(long, env = "RDS_PASSWORD_OPERATOR_RESET_SETTLING_TIME", default_value = "3m", value_parser = settling_time)]
+    pub reset_settling_time: Duration,
+
     /// How log lines are written.
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -249,6 +261,24 @@ fn namespace(text: &str) -> Result<String, String> {
     })
 }
 
+/// A duration from a second to the longest time-out of a reset.
+fn reset_timeout(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=LONGEST_RESET_TIMEOUT;
+    duration(text)
+        .ok()
+        .filter(|duration| bounds.contains(duration))
+        .ok_or_else(|| "write a duration from 1s to 2m, such as 20s".to_owned())
+}
+
+/// A duration from a second to an hour.
+fn settling_time(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
+    duration(text)
+        .ok()
+        .filter(|duration| bounds.contains(duration))
+        .ok_or_else(|| "write a duration from 1s to 1h, such as 3m".to_owned())
+}
+
 /// A duration of at most a day, such as `15s`, `500ms` or `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration = text
@@ -297,6 +327,9 @@ mod tests {
     #[case::network(&["--region", "cn-shanghai", "--rds-network", "moon"])]
     #[case::signature(&["--region", "cn-shanghai", "--rds-signature", "2.0"])]
     #[case::no_concurrency(&["--region", "cn-shanghai", "--concurrency", "0"])]
+    #[case::no_reset_timeout(&["--region", "cn-shanghai", "--reset-timeout", "500ms"])]
+    #[case::endless_reset_timeout(&["--region", "cn-shanghai", "--reset-timeout", "3m"])]
+    #[case::no_settling_time(&["--region", "cn-shanghai", "--reset-settling-time", "0s"])]
     #[case::duration_without_unit(&["--region", "cn-shanghai", "--lease-duration", "15"])]
     fn refused_with_exit_code_2(#[case] arguments: &[&str]) {
         assert_eq!(parse(arguments).unwrap_err().exit_code(), 2);

@@ -18,6 +18,7 @@ use crate::cli::RunArguments;
 use crate::controller::cloud::Cloud;
 use crate::controller::events::Events;
 use crate::controller::trigger::{Scopes, watch_resources, watch_secrets};
+use crate::controller::unanswered::{Memory, ResetTiming};
 use crate::controller::{self, Context, Process};
 use crate::credentials::{Host, OperatorCredentials, Settings};
 use crate::fingerprint::{self, KeyStoreError, Keyring};
@@ -99,6 +100,10 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
         cloud,
         metrics: metrics.clone(),
         health: health.clone(),
+        unanswered: Arc::new(Memory::new(ResetTiming {
+            timeout: arguments.reset_timeout,
+            settling: arguments.reset_settling_time,
+        })),
         passes: TaskTracker::new(),
     };
     let candidate = if arguments.no_leader_election {

@@ -68,9 +68,18 @@ impl Cloud {
     }
 
     async fn reset(&self, password: &str) -> Result<RequestId, CallError> {
+        self.reset_within(password, Duration::from_secs(20)).await
+    }
+
+    async fn reset_within(
+        &self,
+        password: &str,
+        timeout: Duration,
+    ) -> Result<RequestId, CallError> {
         let password = Password::from_bytes(password.as_bytes()).unwrap();
+        let (endpoint, signer) = (&self.endpoint, self.signer());
         self.client
-            .reset_account_password(&self.endpoint, self.signer(), "rm-1", "app", &password)
+            .reset_account_password(endpoint, signer, "rm-1", "app", &password, timeout)
             .await
     }
 
@@ -351,18 +360,15 @@ async fn an_account_that_is_missing_is_told() {
 #[case::hang(Fault::hang(), CallError::Transport(Transport::Timeout))]
 #[tokio::test]
 async fn a_lost_answer_leaves_the_outcome_open(#[case] fault: Fault, #[case] expected: CallError) {
-    let timeouts = Timeouts {
-        reset: Duration::from_secs(1),
-        ..Timeouts::default()
-    };
-    let cloud = Cloud::with(AccessKey::new("testid", "testsecret"), timeouts).await;
+    let cloud = Cloud::new().await;
     cloud.simulator.add_fault(
         fault
             .after_effect()
             .on(Action::ResetAccountPassword)
             .times(1),
     );
-    let error = cloud.reset(NEW).await.unwrap_err();
+    let answer = cloud.reset_within(NEW, Duration::from_secs(1)).await;
+    let error = answer.unwrap_err();
     assert_eq!(error, expected);
     assert!(error.outcome_unknown());
     assert_eq!(cloud.password(), NEW, "it took effect all the same");

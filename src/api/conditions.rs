@@ -91,6 +91,8 @@ words! {
         Reset,
         /// The value has not been sent yet.
         Pending,
+        /// RDS accepted the value, but may still carry out an earlier reset with another value.
+        Unsettled,
         /// There is no such account.
         AccountNotFound,
         /// The account is not `Available`.

@@ -21,7 +21,7 @@ pub use conditions::{
 pub use crd::{crd, crd_yaml};
 pub use status::{
     Attempt, DatabaseAccountPasswordStatus, FinishedTry, HISTORY_LIMIT, Reset, SecretVersion,
-    StoredFingerprint, Trigger, TryOutcome,
+    StoredFingerprint, Trigger, TryOutcome, UnansweredSend,
 };
 
 /// The API group of the kind and of the virtual resource `rdsinstances`.

@@ -30,6 +30,12 @@ pub struct DatabaseAccountPasswordStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<Attempt>,
 
+    /// Resets that were sent and not answered: RDS may still carry them out. Each is written down before it is sent, and leaves
+    /// once it was answered or can no longer take effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 17))]
+    pub unanswered_sends: Vec<UnansweredSend>,
+
     /// Since when the value in the Secret, or a request, has not been applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_since: Option<Time>,
@@ -57,7 +63,8 @@ pub enum Trigger {
     /// The annotation `rds.password-operator.dev/requested-at` has a new value.
     Requested,
     /// Another reset of this account may have come after the last one, so the value is sent again: two operator processes reset
-    /// it at the same time, or this resource did not own it or named another account for a while.
+    /// it at the same time, an earlier reset with another value was not answered, or this resource did not own the account or
+    /// named another one for a while.
     Overlapped,
 }
 
@@ -156,6 +163,40 @@ pub struct Attempt {
     /// that even the value of the last reset counts as not applied.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub outcome_unknown: bool,
+    /// How many sends of this value had no answer, the present one included. The time-out of the next one grows with it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(with = "i32", range(min = 0))]
+    pub unanswered: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A reset that was sent, or was about to be, and has no answer: RDS may still carry it out.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct UnansweredSend {
+    /// The instance (`DBInstanceId`).
+    pub instance_id: String,
+    /// The account (`AccountName`).
+    pub account_name: String,
+    /// The keyed fingerprint of the value that was sent.
+    pub fingerprint: StoredFingerprint,
+    /// When the operator stopped waiting for the answer. While it waits, and after a crash: when its time-out ends.
+    pub time: Time,
+}
+
+impl UnansweredSend {
+    /// Whether this was a reset of `target`.
+    #[must_use]
+    pub fn is_of(&self, target: &Target) -> bool {
+        self.instance_id == target.instance_id && self.account_name == target.account_name
+    }
 }
 
 /// How a finished try ended: `Reset`, or the reason of the condition that it led to.
@@ -262,8 +303,19 @@ mod tests {
             generation in of(any::<i64>()),
             fingerprint in any_fingerprint(),
             outcome_unknown in any::<bool>(),
+            unanswered in any::<u32>(),
         ) -> Attempt {
-            Attempt { time, failures, code, request_id, next_time, generation, request, fingerprint, outcome_unknown }
+            Attempt { time, failures, code, request_id, next_time, generation, request, fingerprint, outcome_unknown, unanswered }
+        }
+    }
+
+    prop_compose! {
+        fn any_send()(
+            (instance_id, account_name) in (any_text(), any_text()),
+            fingerprint in any_fingerprint(),
+            time in any_time(),
+        ) -> UnansweredSend {
+            UnansweredSend { instance_id, account_name, fingerprint, time }
         }
     }
 
@@ -284,6 +336,7 @@ mod tests {
             conditions in vec(any_condition(), 0..3),
             last_reset in of(any_reset()),
             last_attempt in of(any_attempt()),
+            unanswered_sends in vec(any_send(), 0..3),
             pending_since in of(any_time()),
             history in vec(any_finished_try(), 0..3),
             last_handled_request in of(any_text()),
@@ -293,6 +346,7 @@ mod tests {
                 conditions,
                 last_reset,
                 last_attempt,
+                unanswered_sends,
                 pending_since,
                 history,
                 last_handled_request,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{Either, ready, select};
 use k8s_openapi::jiff::Timestamp;
@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::Context;
 use super::cloud::{InstanceError, ResetError, Route, RouteError};
-use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide};
+use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide, is_repetition};
 use super::index::ObjectName;
 use super::intent;
 use super::observe::{ObserveError, is_still_good, observe_again, observe_fresh};
@@ -363,7 +363,13 @@ async fn send(
         return Ok(Sent::Nothing);
     }
     context.unrecorded.forget(&observation.resource);
-    let answer = context.cloud.reset(&route, &target, &value.password).await;
+    let sent = Timestamp::now();
+    let timing = observation.unanswered.timing();
+    let timeout = timing.timeout_after(status::unanswered(observation));
+    let answer = context
+        .cloud
+        .reset(&route, &target, &value.password, timeout);
+    let answer = answer.await;
     drop(turn);
     Ok(match answer {
         Ok(request_id) => {
@@ -373,13 +379,20 @@ async fn send(
             let account = look.await;
             Sent::Ended(Outcome::Accepted(Accepted {
                 time,
+                sent,
                 request_id,
                 trigger,
                 account,
             }))
         }
         Err(ResetError { error, try_again }) => {
-            let failure = Failure::of_reset(&error, trigger);
+            let mut failure = Failure::of_reset(&error, trigger);
+            if failure.outcome_unknown {
+                let (memory, now) = (&context.unanswered, Instant::now());
+                memory.remember(&target, &value.fingerprint, now);
+            } else if is_repetition(&observation.resource, value) {
+                failure = failure.of_a_repetition();
+            }
             if try_again {
                 Sent::Rejected(failure)
             } else {

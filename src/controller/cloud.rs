@@ -274,7 +274,7 @@ impl Cloud {
         self.limits.instance(&route.budget, instance_id, read).await
     }
 
-    /// Sends the value. The caller holds the turn and a permit, and has made sure of everything else.
+    /// Sends the value, and waits for the answer until the time-out. The caller holds the turn and a permit, and has made sure of everything else.
     ///
     /// # Errors
     /// When RDS did not accept it, or its answer was lost.
@@ -283,6 +283,7 @@ impl Cloud {
         route: &Route,
         target: &Target,
         password: &Password,
+        timeout: Duration,
     ) -> Result<RequestId, ResetError> {
         let credentials = self.at_hand(route);
         let call = self.client.reset_account_password(
@@ -291,6 +292,7 @@ impl Cloud {
             &target.instance_id,
             &target.account_name,
             password,
+            timeout,
         );
         let answer = self.counted("ResetAccountPassword", route, call).await;
         if answer

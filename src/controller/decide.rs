@@ -6,6 +6,7 @@ use std::time::Instant;
 use k8s_openapi::jiff::Timestamp;
 
 use super::schedule;
+use super::unanswered::Unanswered;
 use crate::api::{
     Attempt, ConditionType, DatabaseAccountPassword, PasswordSyncedReason, SecretVersion,
     StoredFingerprint, Trigger,
@@ -21,6 +22,8 @@ pub struct Observation {
     pub ownership: Ownership,
     /// What the Secret holds.
     pub secret: SecretObservation,
+    /// The resets that RDS may still carry out.
+    pub unanswered: Unanswered,
     /// When the look at it began.
     pub looked: Instant,
 }
@@ -93,6 +96,12 @@ pub enum Decision {
     },
     /// RDS has the value, but the account was not `Available` at the last look: look again, without a reset.
     LookAtAccount,
+    /// RDS accepted the value, but may still carry out an earlier reset with another one until this time; or a reset is due, and too many
+    /// earlier ones are still open.
+    Unsettled {
+        /// When the earlier reset can no longer take effect.
+        until: Timestamp,
+    },
     /// Not before this time.
     Wait {
         /// `lastAttempt.nextTime`.
@@ -121,18 +130,25 @@ pub fn decide(observation: &Observation, now: Timestamp) -> Decision {
         }
         SecretObservation::Usable(value) => value,
     };
-    let applied = applied(resource, value);
-    let due = match applied {
+    let due = match applied(resource, value) {
         Applied::Yes { renew_fingerprint } if !has_new_request(resource) => {
-            if !account_was_not_available(resource) {
-                return Decision::InSync { renew_fingerprint };
+            match unsettled_until(observation) {
+                Some(until) if now < until => return Decision::Unsettled { until },
+                // The earlier reset may have come after the one that was accepted.
+                Some(_) => Decision::Reset(Trigger::Overlapped),
+                None if account_was_not_available(resource) => Decision::LookAtAccount,
+                None => return Decision::InSync { renew_fingerprint },
             }
-            Decision::LookAtAccount
         }
         _ => Decision::Reset(trigger(resource, value)),
     };
     if resource.spec.suspend {
         return Decision::Suspended;
+    }
+    if matches!(due, Decision::Reset(_))
+        && let Some(until) = observation.unanswered.full_until(now)
+    {
+        return Decision::Unsettled { until };
     }
     let last = last_attempt_of(resource, &value.fingerprint);
     match last.map(|attempt| attempt.next_time.0) {
@@ -180,6 +196,25 @@ fn accepted_last(resource: &DatabaseAccountPassword, value: &SecretValue) -> App
         },
         Some(Comparison::KeyLost | Comparison::Different) | None => Applied::No,
     }
+}
+
+/// Until when an earlier reset of the account with another value than the Secret's may take effect; see
+/// [`Unanswered::unsettled_until`].
+#[must_use]
+pub fn unsettled_until(observation: &Observation) -> Option<Timestamp> {
+    let SecretObservation::Usable(value) = &observation.secret else {
+        return None;
+    };
+    let target = observation.resource.spec.target();
+    observation
+        .unanswered
+        .unsettled_until(&target, &value.fingerprint)
+}
+
+/// Whether RDS accepted this very value last, and takes it again only because an earlier reset had no answer.
+#[must_use]
+pub fn is_repetition(resource: &DatabaseAccountPassword, value: &SecretValue) -> bool {
+    matches!(accepted_last(resource, value), Applied::Yes { .. })
 }
 
 /// Whether the value has to be sent, whatever may forbid that for now.

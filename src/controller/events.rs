@@ -129,8 +129,8 @@ pub fn of(outcome: &Outcome, is_news: bool, resource: &DatabaseAccountPassword) 
                 format!("{}: {}", ready.reason, ready.message),
             )
         }
-        // A person asked for it.
-        Outcome::Settled(Decision::Suspended) => return None,
+        // A person asked for it, or it ends by itself and the condition says when.
+        Outcome::Settled(Decision::Suspended | Decision::Unsettled { .. }) => return None,
         Outcome::Settled(_) => (
             EventType::Warning,
             "NotReset",

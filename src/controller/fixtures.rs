@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::decide::{Observation, Ownership, SecretObservation, SecretProblem, SecretValue};
 use super::outcome::{Accepted, Account, Failure};
+use super::unanswered::{ResetTiming, Unanswered};
 use crate::api::{DatabaseAccountPassword, SecretVersion, Target, Trigger};
 use crate::fingerprint::{KEY_BYTES, Keyring};
 use crate::rds::classification::{Class, Reason};
@@ -18,6 +19,11 @@ use crate::rds::password::Password;
 
 pub(super) const PASSWORD: &str = "Secret12word";
 pub(super) const OTHER_PASSWORD: &str = "Other34word";
+
+pub(super) const TIMING: ResetTiming = ResetTiming {
+    timeout: Duration::from_secs(20),
+    settling: Duration::from_secs(180),
+};
 
 /// A moment, in seconds after the tests' beginning of time.
 pub(super) fn at(seconds: i64) -> Timestamp {
@@ -79,6 +85,7 @@ pub(super) struct World {
     pub(super) secret: Result<&'static str, SecretProblem>,
     pub(super) version: SecretVersion,
     pub(super) keys: Vec<&'static str>,
+    pub(super) now: Timestamp,
 }
 
 impl World {
@@ -94,6 +101,7 @@ impl World {
                 key: "password".to_owned(),
             },
             keys: vec!["key-1"],
+            now: at(0),
         }
     }
 
@@ -117,6 +125,7 @@ impl World {
             resource: Arc::new(self.resource.clone()),
             ownership: self.ownership,
             secret,
+            unanswered: Unanswered::of(self.resource.status.as_ref(), Vec::new(), TIMING, self.now),
             looked: Instant::now(),
         }
     }
@@ -154,6 +163,7 @@ impl World {
 pub(super) fn accepted(time: Timestamp, trigger: Trigger, account: Account) -> Accepted {
     Accepted {
         time,
+        sent: time,
         request_id: RequestId::for_test("D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD"),
         trigger,
         account,

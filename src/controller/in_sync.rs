@@ -28,6 +28,7 @@ pub fn in_sync_with<'a>(
         && keyring.has_made(fingerprint)
         && reset.secret.key == resource.spec.password_secret_ref.key
         && status.last_attempt.is_none()
+        && status.unanswered_sends.is_empty()
         && status.pending_since.is_none()
         && ready.status == ConditionStatus::True.as_str()
         && !account_was_not_available(resource);

@@ -26,6 +26,7 @@ pub mod schedule;
 pub mod status;
 pub mod tenant;
 pub mod trigger;
+pub mod unanswered;
 pub mod unrecorded;
 pub mod wakes;
 pub mod watched;
@@ -66,6 +67,7 @@ use outage::Outages;
 use outcome::{Accepted, Account, Failure, Outcome};
 use report::{ReportError, report};
 use status::Times;
+use unanswered::Memory;
 use unrecorded::Unrecorded;
 use wakes::Wakes;
 use watched::Watched;
@@ -98,6 +100,8 @@ pub struct Process {
     pub metrics: Arc<Metrics>,
     /// What `/readyz` tells.
     pub health: Health,
+    /// The resets that had no answer.
+    pub unanswered: Arc<Memory>,
     /// The passes that are under way, of this term and of earlier ones.
     pub passes: TaskTracker,
 }
@@ -114,6 +118,7 @@ pub struct Context {
     index: Mutex<Index>,
     written: Written,
     unrecorded: Unrecorded,
+    unanswered: Arc<Memory>,
     changes: Changes,
     outages: Outages,
     reads: Arc<Semaphore>,
@@ -164,6 +169,7 @@ impl Context {
             index: Mutex::default(),
             written: Written::default(),
             unrecorded: Unrecorded::default(),
+            unanswered: process.unanswered.clone(),
             changes: Changes::default(),
             outages: Outages::default(),
             reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
@@ -266,11 +272,15 @@ fn workable(watched: &Watched) -> Option<Arc<DatabaseAccountPassword>> {
 /// How long until the next look.
 fn schedule(observation: &Observation, outcome: &Outcome, now: Timestamp, jitter: f64) -> Duration {
     let failures = status::failures(observation);
+    if let Some(until) = status::unsettled_after(observation, outcome) {
+        let settling = observation.unanswered.timing().settling;
+        return schedule::after_settling(until, now, settling, jitter);
+    }
     match outcome {
         Outcome::Failed(Failure {
             until: Some(until), ..
         })
-        | Outcome::Settled(Decision::Wait { until }) => {
+        | Outcome::Settled(Decision::Wait { until } | Decision::Unsettled { until }) => {
             Duration::try_from(until.duration_since(now)).unwrap_or_default()
         }
         Outcome::Failed(failure) => schedule::after_failure(

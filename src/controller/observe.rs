@@ -13,6 +13,7 @@ use super::decide::{Observation, Ownership, SecretObservation, SecretProblem, Se
 use super::in_sync::in_sync_with;
 use super::index::{ObjectName, ObjectVersion, SeenSecret};
 use super::status;
+use super::unanswered::Unanswered;
 use crate::api::{ConditionType, DatabaseAccountPassword, SecretVersion, Target};
 use crate::fingerprint::{Comparison, Keyring};
 use crate::rds::password::Password;
@@ -75,6 +76,7 @@ fn unchanged(context: &Context, resource: &Arc<DatabaseAccountPassword>) -> Opti
         resource: resource.clone(),
         ownership,
         secret: SecretObservation::Unchanged,
+        unanswered: unanswered(context, resource),
         looked: Instant::now(),
     })
 }
@@ -221,6 +223,7 @@ async fn with_secret(
         Err(error) => SecretObservation::Unusable(SecretProblem::Unreadable(error)),
     };
     Ok(Some(Observation {
+        unanswered: unanswered(context, &resource),
         resource,
         ownership,
         secret,
@@ -233,6 +236,15 @@ fn ownership(context: &Context, resource: &DatabaseAccountPassword) -> Option<Ow
     let name = ObjectName::of(&resource.metadata);
     let owns = context.index().owns(&name, &resource.spec.target());
     owns.map(Ownership::of)
+}
+
+/// The resets of this resource, and those that this process sent to its account, that RDS may still carry out.
+fn unanswered(context: &Context, resource: &DatabaseAccountPassword) -> Unanswered {
+    let now = Timestamp::now();
+    let target = resource.spec.target();
+    let remembered = context.unanswered.recall(&target, now, Instant::now());
+    let timing = context.unanswered.timing();
+    Unanswered::of(resource.status.as_ref(), remembered, timing, now)
 }
 
 /// Since when a change is pending that no watch has told of, by the status; now, where it says nothing of that. Time in which

@@ -60,6 +60,8 @@ pub enum Outcome {
 pub struct Accepted {
     /// When the answer came.
     pub time: Timestamp,
+    /// When it was sent: what could no longer take effect by then cannot come after it.
+    pub sent: Timestamp,
     /// RDS' `RequestId`.
     pub request_id: RequestId,
     /// Why it was sent.
@@ -129,22 +131,50 @@ impl Failure {
     /// The failure that this answer to a reset is. The instance was seen to be `Running` before.
     #[must_use]
     pub fn of_reset(error: &CallError, trigger: Trigger) -> Self {
+        let failure = Self::of_read(error, trigger);
+        let outcome_unknown = error.outcome_unknown();
+        let explanation = if outcome_unknown {
+            let explanation = failure.explanation;
+            Cow::Owned(format!(
+                "{explanation}; the new password may be in force already"
+            ))
+        } else {
+            failure.explanation
+        };
         Self {
+            explanation,
             instance_was_running: true,
-            outcome_unknown: error.outcome_unknown(),
-            ..Self::of_read(error, trigger)
+            outcome_unknown,
+            ..failure
+        }
+    }
+
+    /// The same for a value that RDS accepted before, and that was sent again. Where RDS refuses the value itself, by a password
+    /// history or a minimum age, the reset before it cannot be made certain in this way.
+    #[must_use]
+    pub fn of_a_repetition(self) -> Self {
+        if !matches!(self.reason, Reason::PasswordInvalid | Reason::Rejected) {
+            return self;
+        }
+        Self {
+            reason: Reason::Rejected,
+            explanation: Cow::Borrowed(
+                "RDS accepted this value before and refuses to take it again, as a password history or a minimum age does; whether the account has it is not known, since an earlier reset may have come after it: try a login, or write another value to the Secret",
+            ),
+            ..self
         }
     }
 }
 
 impl Outcome {
     /// The words of passes that have ended, so of those that are counted.
-    pub const LABELS: [&'static str; 10] = [
+    pub const LABELS: [&'static str; 11] = [
         "Accepted",
         "Failed",
         "Looked",
         "InSync",
         "Wait",
+        "Unsettled",
         "Hold",
         "Conflict",
         "Suspended",
@@ -162,6 +192,7 @@ impl Outcome {
                 Decision::Hold(_) => "Hold",
                 Decision::InSync { .. } => "InSync",
                 Decision::Wait { .. } => "Wait",
+                Decision::Unsettled { .. } => "Unsettled",
                 Decision::LookAtAccount | Decision::Reset(_) => "Due",
             },
             Self::Queued => "Queued",

@@ -335,8 +335,10 @@ fn is_nothing_pending(observation: &Observation, outcome: &Outcome) -> bool {
         | Outcome::Settled(
             Decision::InSync { .. } | Decision::Hold(_) | Decision::Conflict | Decision::Suspended,
         ) => true,
-        // For the next look at the account, perhaps.
-        Outcome::Settled(Decision::Wait { .. }) => !status::is_due(observation),
+        // For the next look at the account, perhaps, or for the end of an earlier reset.
+        Outcome::Settled(Decision::Wait { .. } | Decision::Unsettled { .. }) => {
+            !status::is_due(observation)
+        }
         Outcome::Failed(_)
         | Outcome::Settled(Decision::LookAtAccount | Decision::Reset(_))
         | Outcome::Overlapped(_)

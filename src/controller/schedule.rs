@@ -19,6 +19,19 @@ pub const ROUNDING: Duration = Duration::from_secs(1);
 /// most.
 pub const LONGEST: Duration = Duration::from_secs(10 * 60).saturating_add(ROUNDING);
 
+/// The wait until an earlier send can no longer take effect. All resources of an outage have sends of the same age, so up to a tenth of the
+/// settling time is added at random.
+#[must_use]
+pub fn after_settling(
+    until: Timestamp,
+    now: Timestamp,
+    settling: Duration,
+    jitter: f64,
+) -> Duration {
+    let wait = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+    wait + settling.mul_f64(jitter / 10.0)
+}
+
 /// The first and the longest wait of a class, before jitter.
 #[must_use]
 pub fn bounds(class: Class) -> (Duration, Duration) {

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::decide::{
     Decision, Observation, SecretObservation, SecretProblem, SecretValue, is_reset_due,
-    last_attempt_of,
+    last_attempt_of, unsettled_until,
 };
 use super::outcome::{Accepted, Outcome};
 use crate::api::{Attempt, ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus};
@@ -68,11 +68,20 @@ pub fn intending(
     // Now, so that no later word of this try looks like somebody else's.
     forget_other_account(&mut observed, observation);
     let failures = failures(observation).saturating_add(1);
+    let unanswered = unanswered(observation);
+    let unanswered_sends = observation.unanswered.with_intent(
+        &observation.resource.spec.target(),
+        &value.fingerprint,
+        unanswered,
+        times.now,
+    );
     DatabaseAccountPasswordStatus {
         last_attempt: Some(Attempt {
             outcome_unknown: true,
+            unanswered: unanswered.saturating_add(1),
             ..attempt(observation, value, failures, None, times)
         }),
+        unanswered_sends,
         pending_since: (observed.pending_since.clone()).or_else(|| Some(seconds(times.now))),
         ..observed
     }
@@ -108,6 +117,9 @@ pub fn without_intent(
     let observed = observation.resource.status.as_ref();
     DatabaseAccountPasswordStatus {
         last_attempt: observed.and_then(|status| status.last_attempt.clone()),
+        unanswered_sends: observed
+            .map(|status| status.unanswered_sends.clone())
+            .unwrap_or_default(),
         ..base.clone()
     }
 }
@@ -116,6 +128,25 @@ pub fn without_intent(
 #[must_use]
 pub fn failures(observation: &Observation) -> u32 {
     last_attempt(observation).map_or(0, |attempt| attempt.failures)
+}
+
+/// How many sends of this value, spec and request had no answer.
+#[must_use]
+pub fn unanswered(observation: &Observation) -> u32 {
+    last_attempt(observation).map_or(0, |attempt| attempt.unanswered)
+}
+
+/// Until when the account is not known to have the value that RDS accepted, since an earlier reset with another one may still take
+/// effect. `None` for every other outcome.
+#[must_use]
+pub fn unsettled_after(observation: &Observation, outcome: &Outcome) -> Option<Timestamp> {
+    match outcome {
+        Outcome::Settled(Decision::Unsettled { until }) => Some(*until),
+        Outcome::Accepted(accepted) => {
+            unsettled_until(observation).filter(|until| *until > accepted.sent)
+        }
+        _ => None,
+    }
 }
 
 /// How many of these tries, and maybe others before, the instance was in the way of: none, unless it was in that of the last.
@@ -169,6 +200,7 @@ fn pending_since(
         Outcome::Accepted(_)
         | Outcome::Looked(_)
         | Outcome::Settled(Decision::InSync { .. } | Decision::LookAtAccount) => false,
+        Outcome::Settled(Decision::Unsettled { .. }) => is_due(observation),
         // There is no value, or none that can be seen.
         Outcome::Settled(Decision::Hold(
             SecretProblem::NotFound | SecretProblem::KeyNotFound | SecretProblem::Unreadable(_),

@@ -40,9 +40,6 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For a read's whole answer.
     pub read: Duration,
-    /// For a reset's whole answer. Longer than for a read: RDS runs SQL in the instance for it, and giving up early
-    /// only turns a success into an unknown outcome.
-    pub reset: Duration,
 }
 
 impl Default for Timeouts {
@@ -51,7 +48,6 @@ impl Default for Timeouts {
             // The official SDKs' values for a connection and an answer.
             connect: Duration::from_secs(5),
             read: Duration::from_secs(10),
-            reset: Duration::from_secs(20),
         }
     }
 }
@@ -147,6 +143,7 @@ impl RdsClient {
         instance_id: &str,
         account_name: &str,
         password: &Password,
+        timeout: Duration,
     ) -> Result<RequestId, CallError> {
         let request = Request {
             action: "ResetAccountPassword",
@@ -155,7 +152,7 @@ impl RdsClient {
                 ("AccountName", account_name),
                 ("AccountPassword", password.expose()),
             ],
-            timeout: self.timeouts.reset,
+            timeout,
         };
         let answer = self.send(endpoint, &signer, &request).await?;
         answer.accepted(&Secrets(&[password.expose(), token(signer.credentials)]))
@@ -330,6 +327,7 @@ mod tests {
     use SignatureMethod::{Acs3HmacSha256, HmacSha1};
 
     const PASSWORD: &str = "Aa1!@#$%^&*()_+-=";
+    const RESET_TIMEOUT: Duration = Duration::from_secs(20);
     const YES: &str = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"RequestId\":\"1\"}";
 
     /// A server that reads one request, answers with these bytes, and closes the connection.
@@ -413,7 +411,14 @@ mod tests {
     ) -> Result<RequestId, CallError> {
         let password = Password::from_bytes(PASSWORD.as_bytes()).unwrap();
         client
-            .reset_account_password(endpoint, signer(credentials), "rm-1", "app", &password)
+            .reset_account_password(
+                endpoint,
+                signer(credentials),
+                "rm-1",
+                "app",
+                &password,
+                RESET_TIMEOUT,
+            )
             .await
     }
 
@@ -579,12 +584,19 @@ mod tests {
         let endpoint = format!("http://{}", server.local_addr().unwrap())
             .parse()
             .unwrap();
-        let timeouts = Timeouts {
-            reset: Duration::from_millis(100),
-            ..Timeouts::default()
-        };
-        let client = client(HmacSha1, timeouts);
-        let outcome = reset(&client, &endpoint, &credentials(None)).await;
+        let client = client(HmacSha1, Timeouts::default());
+        let credentials = credentials(None);
+        let password = Password::from_bytes(PASSWORD.as_bytes()).unwrap();
+        let outcome = client
+            .reset_account_password(
+                &endpoint,
+                signer(&credentials),
+                "rm-1",
+                "app",
+                &password,
+                Duration::from_millis(100),
+            )
+            .await;
         assert_eq!(outcome, Err(CallError::Transport(Transport::Timeout)));
     }
 

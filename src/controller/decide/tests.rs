@@ -5,7 +5,9 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, at, condition, keyring};
+use crate::controller::fixtures::{
+    OTHER_PASSWORD, PASSWORD, TIMING, World, at, condition, keyring,
+};
 use crate::secret::SecretReadError;
 
 const NOW: i64 = 1000;
@@ -500,6 +502,7 @@ impl Situation {
             },
             fingerprint: fingerprint(if tried.value { "mac" } else { "another" }),
             outcome_unknown: tried.answer_lost,
+            unanswered: tried.answer_lost.into(),
         });
         resource.metadata.annotations =
             request.map(|value| [(crate::api::REQUESTED_AT_ANNOTATION.to_owned(), value)].into());
@@ -520,6 +523,7 @@ impl Situation {
             } else {
                 SecretObservation::Unusable(SecretProblem::NotFound)
             },
+            unanswered: Unanswered::of(None, Vec::new(), TIMING, now()),
             looked: Instant::now(),
         }
     }

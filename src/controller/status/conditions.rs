@@ -4,9 +4,12 @@ use k8s_controller::conditions::{self, ConditionChange, ConditionStatus, Desired
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use super::super::decide::{Decision, Observation, SecretObservation, SecretProblem};
+use super::super::decide::{
+    Decision, Observation, SecretObservation, SecretProblem, unsettled_until,
+};
 use super::super::outcome::{Accepted, Account, Failure, Outcome};
-use super::{failures, is_due, seconds};
+use super::super::unanswered::MOST;
+use super::{failures, is_due, seconds, unsettled_after};
 use crate::api::{
     ConditionType, DatabaseAccountPasswordSpec, DatabaseAccountPasswordStatus, FinishedTry,
     InstanceReadyReason, PasswordSyncedReason, ReadyReason, SecretReadyReason,
@@ -36,6 +39,7 @@ pub fn is_stalled(reason: ReadyReason) -> bool {
         ReadyReason::Password(reason) => match reason {
             PasswordSyncedReason::Reset
             | PasswordSyncedReason::Pending
+            | PasswordSyncedReason::Unsettled
             | PasswordSyncedReason::AccountNotAvailable
             | PasswordSyncedReason::Throttled
             | PasswordSyncedReason::RdsUnavailable => false,
@@ -292,6 +296,19 @@ fn password_state(
     };
     let pending = |message| State::new(False, PasswordSyncedReason::Pending, message);
     let due = || pending("a reset is due, and has not been made");
+    if let Some(until) = unsettled_after(observation, outcome) {
+        let accepted = matches!(outcome, Outcome::Accepted(_)) || !is_due(observation);
+        let message = if accepted {
+            format!(
+                "RDS accepted the Secret's value, but gave no answer to an earlier reset with another value, which may still take effect until {until}; then the operator sends the value once more"
+            )
+        } else {
+            format!(
+                "a reset is due and waits until {until}: RDS gave no answer to {MOST} earlier resets, which may still take effect"
+            )
+        };
+        return State::new(False, PasswordSyncedReason::Unsettled, message);
+    }
     match outcome {
         Outcome::Accepted(Accepted { account, .. }) | Outcome::Looked(account) => match account {
             Account::NotAvailable => not_available(),
@@ -310,7 +327,9 @@ fn password_state(
         ),
         Outcome::Settled(Decision::Hold(_)) => last_failure(status)
             .unwrap_or_else(|| pending("the Secret has no value that could be sent")),
-        Outcome::Settled(Decision::Wait { .. } | Decision::Suspended) if !is_due(observation) => {
+        Outcome::Settled(Decision::Wait { .. } | Decision::Suspended)
+            if !is_due(observation) && unsettled_until(observation).is_none() =>
+        {
             not_available()
         }
         Outcome::Queued | Outcome::Settled(Decision::Wait { .. })
@@ -318,7 +337,12 @@ fn password_state(
         {
             last_failure(status).unwrap_or_else(due)
         }
-        Outcome::Settled(Decision::Wait { .. } | Decision::Suspended | Decision::Reset(_))
+        Outcome::Settled(
+            Decision::Wait { .. }
+            | Decision::Suspended
+            | Decision::Unsettled { .. }
+            | Decision::Reset(_),
+        )
         | Outcome::Overlapped(_)
         | Outcome::Queued
         | Outcome::Abandoned => due(),
@@ -335,6 +359,7 @@ fn last_failure(status: &DatabaseAccountPasswordStatus) -> Option<State<Password
     match reason {
         PasswordSyncedReason::Reset
         | PasswordSyncedReason::Pending
+        | PasswordSyncedReason::Unsettled
         | PasswordSyncedReason::Conflict => None,
         _ => Some(State::new(
             ConditionStatus::False,

@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::decide::{Decision, Observation, SecretObservation, SecretValue};
 use super::super::outcome::{Accepted, Account, Failure, Outcome};
-use super::{Times, failures, ready_reason, seconds, whole_seconds_up};
+use super::super::unanswered::Ending;
+use super::{Times, failures, ready_reason, seconds, unanswered, whole_seconds_up};
 use crate::api::{
     Attempt, DatabaseAccountPasswordStatus, FinishedTry, HISTORY_LIMIT, PasswordSyncedReason,
     Reset, StoredFingerprint, TryOutcome,
@@ -26,6 +27,12 @@ pub(super) fn record(
     let SecretObservation::Usable(value) = &observation.secret else {
         return;
     };
+    status.unanswered_sends = observation.unanswered.after(
+        &status.unanswered_sends,
+        (&observation.resource.spec.target(), &value.fingerprint),
+        ending(outcome),
+        times.now,
+    );
     match outcome {
         Outcome::Overlapped(accepted) => {
             if let Some(accepted) = accepted {
@@ -77,6 +84,22 @@ pub(super) fn record(
             }
         }
         Outcome::Settled(_) | Outcome::Queued | Outcome::Abandoned => {}
+    }
+}
+
+/// How the send of this outcome ended. A failure before the send changes nothing.
+fn ending(outcome: &Outcome) -> Ending {
+    match outcome {
+        Outcome::Accepted(accepted) => Ending::Accepted {
+            sent: accepted.sent,
+        },
+        Outcome::Failed(failure) if failure.outcome_unknown => Ending::Unanswered,
+        Outcome::Failed(_) => Ending::Refused,
+        Outcome::Overlapped(_)
+        | Outcome::Looked(_)
+        | Outcome::Settled(_)
+        | Outcome::Queued
+        | Outcome::Abandoned => Ending::Open,
     }
 }
 
@@ -155,6 +178,11 @@ pub(super) fn attempt(
         outcome_unknown: failure.is_some_and(|failure| {
             failure.outcome_unknown || earlier.is_some_and(|earlier| earlier.outcome_unknown)
         }),
+        unanswered: unanswered(observation).saturating_add(
+            failure
+                .is_some_and(|failure| failure.outcome_unknown)
+                .into(),
+        ),
     }
 }
 

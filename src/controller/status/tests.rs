@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::api::{FinishedTry, HISTORY_LIMIT, ReadyReason, Target, Trigger, TryOutcome};
 use crate::controller::decide::{Ownership, decide};
-use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, World, accepted, at, failure};
+use crate::controller::fixtures::{OTHER_PASSWORD, PASSWORD, TIMING, World, accepted, at, failure};
 use crate::controller::outcome::{Account, Failure};
 use crate::controller::schedule;
 use crate::rds::classification::{Class, Reason, TABLE};
@@ -45,6 +45,8 @@ struct Life {
     world: World,
     now: Timestamp,
     passwords: HashMap<Target, &'static str>,
+    /// Resets without an answer that have not taken effect yet, and may until this time.
+    open: Vec<(Target, &'static str, Timestamp)>,
 }
 
 impl Life {
@@ -53,6 +55,7 @@ impl Life {
             world: World::new(),
             now: at(0),
             passwords: HashMap::new(),
+            open: Vec::new(),
         }
     }
 
@@ -70,6 +73,8 @@ impl Life {
 
     fn sleep(&mut self, seconds: i64) {
         self.now = at(self.now.duration_since(at(0)).as_secs() + seconds);
+        self.world.now = self.now;
+        self.open.retain(|(_, _, end)| *end > self.now);
     }
 
     fn status(&self) -> &DatabaseAccountPasswordStatus {
@@ -92,9 +97,12 @@ impl Life {
             Answer::Fails(..) => false,
             Answer::Lost(took_effect) | Answer::OverlappedAndLost(took_effect) => took_effect,
         };
+        let value = self.world.secret.unwrap();
         if takes_effect {
-            let value = self.world.secret.unwrap();
             self.passwords.insert(self.world.target(), value);
+        } else if matches!(answer, Answer::Lost(_) | Answer::OverlappedAndLost(_)) {
+            let end = self.now + TIMING.settling;
+            self.open.push((self.world.target(), value, end));
         }
         match answer {
             Answer::Account(account) => Outcome::Accepted(accepted(self.now, trigger, account)),
@@ -147,9 +155,13 @@ impl Life {
         let observation = self.world.observe();
         if let Decision::Reset(_) = decide(&observation, self.now) {
             self.intend(&observation);
+            let value = self.world.secret.unwrap();
             if took_effect {
-                let value = self.world.secret.unwrap();
                 self.passwords.insert(self.world.target(), value);
+            } else {
+                let timeout = TIMING.timeout_after(unanswered(&observation));
+                let end = self.now + timeout + TIMING.settling;
+                self.open.push((self.world.target(), value, end));
             }
         }
     }
@@ -1051,8 +1063,19 @@ fn an_intent_is_recorded_and_taken_back() {
     assert_eq!(attempt.generation, Some(1));
     assert_eq!(attempt.request.as_deref(), Some("now"));
     assert_eq!(status.pending_since.as_ref().unwrap().0, at(100));
+    assert_eq!(attempt.unanswered, 1);
+    let [send] = status.unanswered_sends.as_slice() else {
+        panic!("{status:#?}");
+    };
+    assert!(send.is_of(&life.world.target()));
+    // The send begins within two seconds, and is given up 20 s later.
+    assert_eq!(
+        (send.time.0, &send.fingerprint),
+        (at(122), &attempt.fingerprint)
+    );
     let unchanged = DatabaseAccountPasswordStatus {
         last_attempt: None,
+        unanswered_sends: Vec::new(),
         pending_since: None,
         ..status.clone()
     };
@@ -1060,6 +1083,7 @@ fn an_intent_is_recorded_and_taken_back() {
 
     let withdrawn = without_intent(status, &observation);
     assert_eq!(withdrawn.last_attempt, None);
+    assert_eq!(withdrawn.unanswered_sends, []);
     assert_eq!(withdrawn.conditions, before.conditions);
 }
 
@@ -1095,9 +1119,124 @@ fn a_value_that_is_turned_back_after_a_kill_is_sent(#[values(false, true)] took_
     life.world.rotate(PASSWORD);
     let (decision, _) = life.pass(AVAILABLE);
     assert_eq!(decision, Decision::Reset(Trigger::SecretChanged));
-    assert_eq!(life.ready(), ("True", "InSync"));
+    assert_eq!(life.ready(), ("False", "Unsettled"));
     assert_eq!(life.status().last_attempt, None);
     assert_eq!(life.pending_since(), None);
+    life.sleep(201);
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Unsettled { until: at(202) });
+    life.sleep(1);
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::Overlapped));
+    assert_eq!(life.ready(), ("True", "InSync"));
+    assert_eq!(life.status().unanswered_sends, []);
+}
+
+// ------------------------------------------------------------------ resets that may still take effect
+
+/// A value that had no answer, and the Secret is turned back: the one that was accepted is not the last word.
+#[test]
+fn an_accepted_value_is_unsettled_while_an_earlier_one_may_come_late() {
+    let mut life = Life::in_sync().after(100);
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(Answer::Lost(false));
+    life.world.rotate(PASSWORD);
+    life.sleep(6);
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::SecretChanged));
+    assert_eq!(
+        life.summary(),
+        "Ready False Unsettled; SecretReady True Valid; InstanceReady True Running; PasswordSynced False Unsettled; Reconciling True Unsettled"
+    );
+    let message = life.message(ConditionType::Ready);
+    assert!(message.contains(&at(280).to_string()), "{message}");
+    // A login or another look settles nothing before the time, and nothing is sent for it.
+    life.sleep(173);
+    let (decision, before) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Unsettled { until: at(280) });
+    assert_eq!(life.status(), &before);
+    life.sleep(1);
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Reset(Trigger::Overlapped));
+    assert_eq!(life.ready(), ("True", "InSync"));
+}
+
+/// Accepted at the second send, the first one still open: that matters once the Secret has a third value.
+#[test]
+fn a_send_is_remembered_beyond_a_later_success() {
+    let mut life = Life::in_sync().after(100);
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(Answer::Lost(false));
+    life.sleep(2);
+    life.pass(AVAILABLE);
+    assert_eq!(life.ready(), ("True", "InSync"));
+    assert_eq!(life.status().unanswered_sends.len(), 1);
+    life.sleep(10);
+    life.world.rotate(THIRD_PASSWORD);
+    life.pass(AVAILABLE);
+    assert_eq!(life.ready(), ("False", "Unsettled"));
+    life.sleep(300);
+    life.pass(AVAILABLE);
+    assert_eq!(life.ready(), ("True", "InSync"));
+    assert_eq!(life.status().unanswered_sends, []);
+}
+
+#[test]
+fn a_failure_that_may_have_taken_effect_while_unsettled_is_sent_again() {
+    let mut life = Life::in_sync().after(100);
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(Answer::Lost(false));
+    life.world.rotate(PASSWORD);
+    life.pass(AVAILABLE);
+    life.sleep(200);
+    life.pass(Answer::Lost(false));
+    assert_eq!(life.ready(), ("False", "RdsUnavailable"));
+    life.sleep(60);
+    life.pass(AVAILABLE);
+    assert_eq!(life.ready(), ("True", "InSync"));
+}
+
+#[test]
+fn the_sends_in_a_row_without_an_answer_are_counted() {
+    let mut life = Life::in_sync();
+    life.world.rotate(OTHER_PASSWORD);
+    let count = |life: &Life| life.status().last_attempt.as_ref().unwrap().unanswered;
+    for sends in 1..=3 {
+        life.pass(Answer::Lost(false));
+        assert_eq!(count(&life), sends);
+        life.sleep(61);
+    }
+    life.pass(NOT_RUNNING);
+    assert_eq!(count(&life), 3, "nothing was sent");
+    life.sleep(700);
+    life.pass(AVAILABLE);
+    life.world.rotate(THIRD_PASSWORD);
+    life.pass(Answer::Lost(false));
+    assert_eq!(count(&life), 1, "another value");
+}
+
+/// The Secret changes all the time while RDS answers nothing.
+#[test]
+fn too_many_open_sends_hold_further_ones() {
+    let mut life = Life::in_sync().after(100);
+    let values: Vec<&'static str> = (0..17)
+        .map(|number| &*String::leak(format!("Value{number:02}word")))
+        .collect();
+    for value in &values[..16] {
+        life.world.rotate(value);
+        let (decision, _) = life.pass(Answer::Lost(false));
+        assert!(matches!(decision, Decision::Reset(_)));
+        life.sleep(1);
+    }
+    life.world.rotate(values[16]);
+    let (decision, _) = life.pass(AVAILABLE);
+    assert_eq!(decision, Decision::Unsettled { until: at(280) });
+    assert_eq!(life.ready(), ("False", "Unsettled"));
+    assert!(life.pending_since().is_some());
+    life.sleep(165);
+    let (decision, _) = life.pass(AVAILABLE);
+    assert!(matches!(decision, Decision::Reset(_)));
+    assert!(life.status().unanswered_sends.len() <= 17);
 }
 
 /// An intent alone tells nothing of the value: it is not refused because another one was, in the same second even.
@@ -1261,6 +1400,8 @@ enum Event {
     KeyIsRotated,
     KeyIsLost,
     Queued,
+    /// A reset that had no answer takes effect now, if one still can.
+    ComesLate,
     Sleep(i64),
     Pass(Answer),
     /// The process is killed in the middle of a pass, and the value was sent, or not.
@@ -1305,7 +1446,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::KeyIsRotated),
         1 => Just(Event::KeyIsLost),
         1 => Just(Event::Queued),
-        4 => select(&[0, 1, 3, 40, 700]).prop_map(Event::Sleep),
+        3 => Just(Event::ComesLate),
+        4 => select(&[0, 1, 3, 40, 185, 700]).prop_map(Event::Sleep),
         12 => any_answer().prop_map(Event::Pass),
         2 => any::<bool>().prop_map(Event::Killed),
     ]
@@ -1365,6 +1507,11 @@ impl Life {
                     self.queue();
                 }
             }
+            Event::ComesLate => {
+                if let Some((target, value, _)) = self.open.pop() {
+                    self.passwords.insert(target, value);
+                }
+            }
             Event::Sleep(seconds) => self.sleep(seconds),
             Event::Pass(answer) => {
                 let (decision, before) = self.pass(answer);
@@ -1416,6 +1563,12 @@ impl Life {
         if ready == "True" {
             let password = self.passwords.get(&self.world.target()).copied();
             assert_eq!(password, self.world.secret.ok());
+            let target = self.world.target();
+            let mut open = self.open.iter().filter(|(of, ..)| *of == target);
+            assert!(
+                open.all(|(_, value, _)| Some(*value) == password),
+                "may come late"
+            );
             assert_eq!(self.world.ownership, Ownership::Ours);
             let reset = status.last_reset.as_ref().unwrap();
             assert!(reset.is_of(&self.world.target()) && !reset.request_id.is_empty());
@@ -1428,6 +1581,7 @@ impl Life {
         if matches!(decision, Decision::Reset(_))
             && ready != "True"
             && reason != "AccountNotAvailable"
+            && reason != "Unsettled"
         {
             assert!(status.pending_since.is_some());
         }

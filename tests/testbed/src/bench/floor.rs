@@ -28,6 +28,9 @@ use crate::Testbed;
 use crate::bed::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, NAMESPACE};
 use crate::install::{OPERATOR, write_kubeconfig};
 
+/// As the operator's own for the first send of a value.
+const RESET_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// The simulated time that the cloud takes for an answer.
 pub(super) const LATENCIES: [Duration; 2] = [Duration::ZERO, Duration::from_millis(30)];
 
@@ -129,7 +132,14 @@ impl PlainLoop {
         rds.describe_db_instance_attribute(endpoint, self.signer(), instance)
             .await?;
         let request_id = rds
-            .reset_account_password(endpoint, self.signer(), instance, account, &password)
+            .reset_account_password(
+                endpoint,
+                self.signer(),
+                instance,
+                account,
+                &password,
+                RESET_TIMEOUT,
+            )
             .await?;
         rds.describe_accounts(endpoint, self.signer(), instance, account)
             .await?;
