@@ -9,6 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::rds::classification::{Class, Reason};
+use crate::rds::endpoint::Host;
 use crate::rds::error::Transport;
 use crate::rds::identifier::{Code, RequestId};
 
@@ -121,19 +122,23 @@ impl CredentialsError {
         Self::new(origin, Kind::Misconfigured, explanation)
     }
 
-    /// No answer from `server`, which `check` says how to look after.
+    /// No answer from `server` at `host`. `check` says what to look at.
     pub(super) fn unreachable(
         origin: SourceName,
         server: &str,
+        host: &Host,
         transport: Transport,
         check: &str,
     ) -> Self {
         let what = match transport {
-            Transport::Connect => format!("{server} could not be reached"),
-            Transport::Tls => format!("the connection to {server} is not trustworthy"),
-            Transport::Timeout => format!("{server} did not answer in time"),
+            Transport::Connect => format!("{server} could not be reached at {host}"),
+            Transport::NoSuchHost => format!(
+                "{server} could not be reached, since there is no host {host}: DNS has no address of that name"
+            ),
+            Transport::Tls => format!("the connection to {server} at {host} is not trustworthy"),
+            Transport::Timeout => format!("{server} did not answer in time at {host}"),
             Transport::Broken => {
-                format!("the connection to {server} broke before the answer came")
+                format!("the connection to {server} at {host} broke before the answer came")
             }
         };
         let explanation = format!("{what}; the operator tries again; if it lasts, check {check}");
