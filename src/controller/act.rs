@@ -443,7 +443,7 @@ fn unroutable(error: &RouteError, trigger: Trigger) -> Failure {
         explanation: Cow::Owned(error.to_string()),
         code: credentials.and_then(|error| error.code().cloned()),
         request_id: credentials.and_then(|error| error.request_id().cloned()),
-        host: None,
+        host: credentials.and_then(|error| error.host().cloned()),
         retry_after: credentials.and_then(CredentialsError::retry_after),
         until: None,
         instance_was_running: false,

@@ -99,6 +99,7 @@ pub struct CredentialsError {
     explanation: Cow<'static, str>,
     code: Option<Code>,
     request_id: Option<RequestId>,
+    host: Option<Host>,
     retry_after: Option<Duration>,
 }
 
@@ -112,6 +113,7 @@ impl CredentialsError {
             explanation: explanation.into(),
             code: None,
             request_id: None,
+            host: None,
             retry_after: None,
         }
     }
@@ -142,7 +144,15 @@ impl CredentialsError {
             }
         };
         let explanation = format!("{what}; the operator tries again; if it lasts, check {check}");
-        Self::new(origin, Kind::Transient, explanation)
+        Self::new(origin, Kind::Transient, explanation).called_in_vain(host)
+    }
+
+    /// With the host from which no answer came that says why.
+    pub(super) fn called_in_vain(self, host: &Host) -> Self {
+        Self {
+            host: Some(host.clone()),
+            ..self
+        }
     }
 
     /// With what the answer had that may be shown.
@@ -206,6 +216,12 @@ impl CredentialsError {
     #[must_use]
     pub fn request_id(&self) -> Option<&RequestId> {
         self.request_id.as_ref()
+    }
+
+    /// The host that was called, where no answer came from it that says why.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
     }
 
     /// How long the cloud wants to be left alone.

@@ -79,13 +79,10 @@ pub(super) async fn obtain(http: &Http, uri: &Url) -> Result<IssuedCredentials, 
 
 fn no_credentials(uri: &Url) -> CredentialsError {
     let host = endpoint::Host::of(uri);
-    CredentialsError::new(
-        ORIGIN,
-        Kind::Transient,
-        format!(
-            "the answer of the credentials URI at {host} is not AccessKeyId, AccessKeySecret, SecurityToken and Expiration; the operator tries again; if it lasts, check ALIBABA_CLOUD_CREDENTIALS_URI and its server"
-        ),
-    )
+    let explanation = format!(
+        "the answer of the credentials URI at {host} is not AccessKeyId, AccessKeySecret, SecurityToken and Expiration; the operator tries again; if it lasts, check ALIBABA_CLOUD_CREDENTIALS_URI and its server"
+    );
+    CredentialsError::new(ORIGIN, Kind::Transient, explanation).called_in_vain(&host)
 }
 
 #[cfg(test)]

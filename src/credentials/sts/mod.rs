@@ -299,14 +299,11 @@ impl StsClient {
 }
 
 fn not_sts(origin: SourceName, endpoint: &Endpoint) -> (&'static str, CredentialsError) {
-    let error = CredentialsError::new(
-        origin,
-        Kind::Transient,
-        format!(
-            "the answer of {} is not one of STS, so something on the way may have answered in its place; the operator tries again; if it lasts, check --sts-endpoint and proxy",
-            endpoint.name()
-        ),
+    let host = endpoint.name();
+    let explanation = format!(
+        "the answer of {host} is not one of STS, so something on the way may have answered in its place; the operator tries again; if it lasts, check --sts-endpoint and proxy"
     );
+    let error = CredentialsError::new(origin, Kind::Transient, explanation).called_in_vain(&host);
     (UNREADABLE, error)
 }
 
