@@ -302,15 +302,15 @@ async fn an_account_that_is_found_locked_needs_a_person_and_no_other_reset() -> 
     assert!(ready.message.contains("UnlockAccount"), "{ready:?}");
     let recorded = last_reset(&locked)?.clone();
     assert_eq!(status(&locked)?.pending_since, None, "it is applied");
-    let looked = attempt(&locked)?;
-    let wait = looked.next_time.0.duration_since(looked.time.0).as_secs();
-    assert!((15..=31).contains(&wait), "{looked:?}");
+    let tried = attempt(&locked)?;
+    let wait = tried.next_time.0.duration_since(tried.time.0).as_secs();
+    assert!((15..=31).contains(&wait), "{tried:?}");
 
     // The person unlocks it; the next look finds that, and resets nothing. The look is due now.
     bed.rds.set_account_status(INSTANCE, ACCOUNT, "Available")?;
     bed.patch_status(
         "orders-app",
-        json!({ "lastAttempt": { "nextTime": looked.time } }),
+        json!({ "lastAttempt": { "nextTime": tried.time } }),
     )
     .await?;
     let ready = bed.wait_until_ready("orders-app").await?;

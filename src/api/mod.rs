@@ -214,7 +214,7 @@ impl Target {
     /// The spelling by which it is decided which resources name the same account: names of accounts that differ in upper and lower
     /// case only count as one.
     ///
-    /// SQL Server does not tell such names apart, in the collations that RDS offers by default, and RDS takes upper case for MySQL
+    /// SQL Server does not tell such names apart, in the collations that RDS offers by default, and RDS takes upper case for `MySQL`
     /// alone. Which engine an instance has is not known before it is asked. Two resources for two accounts of one name but for case
     /// are rare, and the second one is told of the conflict; two for one account would reset it in turns.
     ///

@@ -99,7 +99,8 @@ pub struct CredentialsError {
     explanation: Cow<'static, str>,
     code: Option<Code>,
     request_id: Option<RequestId>,
-    host: Option<Host>,
+    /// Boxed, so that a result is small.
+    host: Option<Box<Host>>,
     retry_after: Option<Duration>,
 }
 
@@ -150,7 +151,7 @@ impl CredentialsError {
     /// With the host from which no answer came that says why.
     pub(super) fn called_in_vain(self, host: &Host) -> Self {
         Self {
-            host: Some(host.clone()),
+            host: Some(Box::new(host.clone())),
             ..self
         }
     }
@@ -221,7 +222,7 @@ impl CredentialsError {
     /// The host that was called, where no answer came from it that says why.
     #[must_use]
     pub fn host(&self) -> Option<&Host> {
-        self.host.as_ref()
+        self.host.as_deref()
     }
 
     /// How long the cloud wants to be left alone.

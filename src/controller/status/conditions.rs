@@ -341,7 +341,9 @@ fn password_state(
     let pending = |message| State::new(False, PasswordSyncedReason::Pending, message);
     let due = || pending("a reset is due, and has not been made");
     match outcome {
-        Outcome::Looked(Account::NotSeen) => as_last_seen(),
+        Outcome::Looked(Account::NotSeen) | Outcome::Settled(Decision::LookAtAccount) => {
+            as_last_seen()
+        }
         Outcome::Accepted(Accepted { account, .. }) | Outcome::Looked(account) => {
             account_state(account)
         }
@@ -350,7 +352,6 @@ fn password_state(
             _ => due(),
         },
         Outcome::Settled(Decision::InSync { .. }) => account_state(&Account::Available),
-        Outcome::Settled(Decision::LookAtAccount) => as_last_seen(),
         Outcome::Settled(Decision::Conflict) => State::new(
             False,
             PasswordSyncedReason::Conflict,
