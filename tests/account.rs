@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use rds_password_operator::api::{
     Attempt, DatabaseAccountPassword, DatabaseAccountPasswordStatus, Reset,
 };
-use rds_simulator::{AccessKey, Account, Action, Call, DenialCode, Fault, Timeline};
+use rds_simulator::{AccessKey, Account, Action, Call, DenialCode, Fault, Instance, Timeline};
 use serde_json::json;
 use testbed::bed::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, ACCOUNT, INITIAL_PASSWORD, INSTANCE};
 use testbed::{Testbed, condition, reason};
@@ -27,6 +27,12 @@ fn attempt(resource: &DatabaseAccountPassword) -> Result<&Attempt> {
 fn last_reset(resource: &DatabaseAccountPassword) -> Result<&Reset> {
     let reset = status(resource)?.last_reset.as_ref();
     reset.context("no lastReset")
+}
+
+/// Whether the last try was made for this request.
+fn told_by(resource: &DatabaseAccountPassword, request: &str) -> bool {
+    attempt(resource)
+        .is_ok_and(|attempt| attempt.request.as_deref() == Some(request) && attempt.code.is_some())
 }
 
 fn looks(bed: &Testbed) -> Vec<Call> {
@@ -62,7 +68,15 @@ async fn an_account_that_cannot_be_reset_needs_a_person() -> Result<()> {
         let mut resource = bed.resource(name, "orders-db");
         name.clone_into(&mut resource.spec.account_name);
         bed.create(&resource).await?;
-        let stalled = bed.wait_for_reason(name, expected).await?;
+        bed.wait_for_reason(name, expected).await?;
+        // Not one that is created in these minutes.
+        bed.make_old(name).await?;
+        bed.request_reset(name, "old").await?;
+        let stalled = bed
+            .wait_for(name, "stalled", |resource| {
+                reason(resource, "Stalled") == Some(expected) && told_by(resource, "old")
+            })
+            .await?;
         for type_ in ["PasswordSynced", "Stalled"] {
             assert_eq!(reason(&stalled, type_), Some(expected), "{name}");
         }
@@ -93,7 +107,7 @@ async fn an_account_that_cannot_be_reset_needs_a_person() -> Result<()> {
         let of_account = |call: &&Call| call.account.as_deref() == Some(name);
         calls.iter().filter(of_account).count()
     };
-    assert_eq!((resets("nobody"), resets("made-by-sql")), (1, 1));
+    assert_eq!((resets("nobody"), resets("made-by-sql")), (2, 2));
 
     // The person creates it, and says so.
     bed.rds
@@ -267,5 +281,156 @@ async fn a_success_stays_one_where_the_account_cannot_be_looked_at() -> Result<(
         2,
         "one reset, one look and no more: {calls:#?}"
     );
+    Ok(())
+}
+
+/// The account is locked by a person: nothing but a person ends that, so it is told as what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_found_locked_needs_a_person_and_no_other_reset() -> Result<()> {
+    let (bed, _operator) = Testbed::start_with_operator(OPERATOR).await?;
+    bed.rds
+        .set_account_status_after_reset(INSTANCE, ACCOUNT, Some(Timeline::of("Lock")))?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+
+    let locked = bed.wait_for_reason("orders-app", "AccountLocked").await?;
+    for type_ in ["PasswordSynced", "Stalled"] {
+        assert_eq!(reason(&locked, type_), Some("AccountLocked"));
+    }
+    assert_eq!(reason(&locked, "Reconciling"), None);
+    let ready = condition(&locked, "Ready").context("no Ready")?;
+    assert!(ready.message.contains("UnlockAccount"), "{ready:?}");
+    let recorded = last_reset(&locked)?.clone();
+    assert_eq!(status(&locked)?.pending_since, None, "it is applied");
+    let tried = attempt(&locked)?;
+    let wait = tried.next_time.0.duration_since(tried.time.0).as_secs();
+    assert!((15..=31).contains(&wait), "{tried:?}");
+
+    // The person unlocks it; the next look finds that, and resets nothing. The look is due now.
+    bed.rds.set_account_status(INSTANCE, ACCOUNT, "Available")?;
+    bed.patch_status(
+        "orders-app",
+        json!({ "lastAttempt": { "nextTime": tried.time } }),
+    )
+    .await?;
+    let ready = bed.wait_until_ready("orders-app").await?;
+    assert_eq!(last_reset(&ready)?, &recorded);
+    assert_eq!(status(&ready)?.last_attempt, None);
+    assert_eq!(bed.resets().len(), 1, "{:#?}", bed.calls());
+    Ok(())
+}
+
+/// RDS refuses to reset a locked account with the code that it has for one that is being changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_was_locked_before_needs_a_person() -> Result<()> {
+    let (bed, _operator) = Testbed::start_with_operator(OPERATOR).await?;
+    bed.rds.set_account_status(INSTANCE, ACCOUNT, "Lock")?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+
+    let locked = bed.wait_for_reason("orders-app", "AccountLocked").await?;
+    assert_eq!(reason(&locked, "Stalled"), Some("AccountLocked"));
+    let refused = attempt(&locked)?;
+    assert_eq!(refused.code.as_deref(), Some("IncorrectAccountStatus"));
+    let wait = refused.next_time.0.duration_since(refused.time.0).as_secs();
+    assert!((15..=31).contains(&wait), "{refused:?}");
+    ensure!(
+        status(&locked)?.pending_since.is_some(),
+        "it is not applied"
+    );
+
+    bed.rds.set_account_status(INSTANCE, ACCOUNT, "Available")?;
+    bed.request_reset("orders-app", "unlocked").await?;
+    bed.wait_until_ready("orders-app").await?;
+    ensure!(bed.rds.login(INSTANCE, ACCOUNT, "First#Password1"));
+    Ok(())
+}
+
+/// SQL Server takes a reset by a name in another case, and lists the account as it was created.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_listed_in_another_case_is_named() -> Result<()> {
+    let (bed, _operator) = Testbed::start_with_operator(OPERATOR).await?;
+    bed.rds.add_instance(
+        Instance::new("rm-sqlserver")
+            .engine("SQLServer", "2019_std_ha")
+            .account(Account::new("app_user", INITIAL_PASSWORD)),
+    );
+    bed.create_secret("orders-db", "First#Password1").await?;
+    let resource = |name: &str, account: &str| {
+        let mut resource = bed.resource(name, "orders-db");
+        "rm-sqlserver".clone_into(&mut resource.spec.instance_id);
+        account.clone_into(&mut resource.spec.account_name);
+        resource
+    };
+    bed.create(&resource("orders-app", "App_User")).await?;
+    let missing = bed.wait_for_reason("orders-app", "AccountNotFound").await?;
+    let ready = condition(&missing, "Ready").context("no Ready")?;
+    let message = "RDS lists no account of exactly this name; it lists app_user";
+    assert!(ready.message.contains(message), "{ready:?}");
+    // It may be renamed by whoever has just created it.
+    assert_eq!(reason(&missing, "Reconciling"), Some("AccountNotFound"));
+    bed.make_old("orders-app").await?;
+    bed.wait_for("orders-app", "stalled", |resource| {
+        reason(resource, "Stalled") == Some("AccountNotFound")
+    })
+    .await?;
+
+    // It is one account, whatever the case.
+    bed.create(&resource("other", "app_user")).await?;
+    bed.wait_for_reason("other", "Conflict").await?;
+    assert_eq!(bed.resets().len(), 1);
+
+    bed.patch(
+        "orders-app",
+        json!({ "spec": { "accountName": "app_user" } }),
+    )
+    .await?;
+    bed.wait_until_ready("orders-app").await?;
+    bed.wait_for_reason("other", "Conflict").await?;
+    ensure!(bed.rds.login("rm-sqlserver", "app_user", "First#Password1"));
+    Ok(())
+}
+
+/// The list has no such account, though RDS took the reset: it was deleted, or is created in these minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_not_listed_is_looked_at_until_it_is() -> Result<()> {
+    let (bed, _operator) = Testbed::start_with_operator(OPERATOR).await?;
+    let empty = json!({ "RequestId": "D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD",
+        "Accounts": { "DBInstanceAccount": [] } });
+    let empty = Fault::garbage(200, "application/json", empty.to_string());
+    bed.rds
+        .add_fault(empty.on(Action::DescribeAccounts).times(1));
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    let missing = bed.wait_for_reason("orders-app", "AccountNotFound").await?;
+    assert_eq!(reason(&missing, "Reconciling"), Some("AccountNotFound"));
+    let ready = condition(&missing, "Ready").context("no Ready")?;
+    assert!(
+        ready.message.contains("check spec.accountName"),
+        "{ready:?}"
+    );
+    let looked = attempt(&missing)?;
+    let wait = looked.next_time.0.duration_since(looked.time.0).as_secs();
+    assert!((7..=16).contains(&wait), "{looked:?}");
+    bed.wait_until_ready("orders-app").await?;
+    assert_eq!(bed.resets().len(), 1, "{:#?}", bed.calls());
+    Ok(())
+}
+
+/// A pipeline creates the account a little later than the resource.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_created_a_little_later_is_waited_for() -> Result<()> {
+    let (bed, _operator) = Testbed::start_with_operator(OPERATOR).await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    let mut resource = bed.resource("orders-app", "orders-db");
+    "later".clone_into(&mut resource.spec.account_name);
+    bed.create(&resource).await?;
+    let missing = bed.wait_for_reason("orders-app", "AccountNotFound").await?;
+    assert_eq!(reason(&missing, "Reconciling"), Some("AccountNotFound"));
+    assert_eq!(reason(&missing, "Stalled"), None);
+    bed.rds
+        .add_account(INSTANCE, Account::new("later", INITIAL_PASSWORD))?;
+    bed.wait_until_ready("orders-app").await?;
+    ensure!(bed.rds.login(INSTANCE, "later", "First#Password1"));
     Ok(())
 }

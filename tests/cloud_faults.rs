@@ -13,7 +13,7 @@ use rds_simulator::{
     Timestamp,
 };
 use testbed::bed::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, ACCOUNT, INITIAL_PASSWORD, INSTANCE};
-use testbed::{Testbed, condition, reason};
+use testbed::{Operator, Testbed, condition, reason};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 
@@ -60,6 +60,20 @@ async fn add(bed: &Testbed, name: &str, password: &str) -> Result<()> {
     name.clone_into(&mut resource.spec.instance_id);
     bed.create(&resource).await?;
     Ok(())
+}
+
+/// Where RDS did not answer, the message and the line of the try in the log say which host was called.
+async fn assert_names_the_host(
+    bed: &Testbed,
+    operator: &Operator,
+    resource: &DatabaseAccountPassword,
+) -> Result<()> {
+    let url = bed.rds.url();
+    let host = url.strip_prefix("http://").context("no http://")?;
+    let ready = condition(resource, "Ready").context("no Ready")?;
+    ensure!(ready.message.contains(host), "{host}: {ready:?}");
+    let line = format!("\"request_id\":\"\",\"host\":\"{host}\"");
+    operator.wait_for_log(&line).await
 }
 
 /// Waits until a try has failed for this reason.
@@ -188,6 +202,10 @@ async fn a_passing_fault_is_told_and_the_same_value_sent_again() -> Result<()> {
         bed.rotate("orders-db", &password).await?;
         let waiting = failed(&bed, "orders-app", "RdsUnavailable").await?;
         assert_waits(&waiting, "RdsUnavailable").context(name)?;
+        if code.is_none() {
+            let named = assert_names_the_host(&bed, &operator, &waiting).await;
+            named.context(name)?;
+        }
         let attempt = attempt(&waiting)?;
         assert_eq!(attempt.code.as_deref(), code, "{name}");
         assert!(
@@ -270,7 +288,7 @@ async fn a_restart_does_not_forget_a_lost_answer() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cloud_that_does_not_answer_is_given_up_and_tried_again() -> Result<()> {
-    let (bed, _operator) = in_sync().await?;
+    let (bed, operator) = in_sync().await?;
     // One resource's instance cannot be looked at, and another's password is not answered for.
     for target in [
         Target::from(Action::DescribeDBInstanceAttribute).instance("rm-looked-at"),
@@ -294,6 +312,7 @@ async fn a_cloud_that_does_not_answer_is_given_up_and_tried_again() -> Result<()
             ready.message.contains("RDS did not answer in time"),
             "{ready:?}"
         );
+        assert_names_the_host(&bed, &operator, &waiting).await?;
         bed.wait_until_ready(name).await?;
         ensure!(bed.rds.login(name, ACCOUNT, "Hanging#Password1"));
     }

@@ -17,7 +17,7 @@ use rds_password_operator::api::{
 use rds_password_operator::cli::Cli;
 use rds_password_operator::controller::outcome::Outcome;
 use rds_password_operator::controller::schedule;
-use rds_password_operator::controller::status::is_stalled;
+use rds_password_operator::controller::status::{Grace, grace, is_stalled};
 use rds_password_operator::controller::trigger::WATCHED_KINDS;
 use rds_password_operator::credentials::{SourceName, sts};
 use rds_password_operator::metrics::resets::{ResetResult, SUCCEEDED};
@@ -121,6 +121,7 @@ fn class(class: Class) -> &'static str {
         Class::Throttled => "throttled",
         Class::InstanceBusy => "instance busy",
         Class::PersonNeeded => "person needed",
+        Class::Awaited => "awaited",
     }
 }
 
@@ -158,6 +159,7 @@ fn back_off() -> Result<()> {
         Class::Throttled,
         Class::InstanceBusy,
         Class::PersonNeeded,
+        Class::Awaited,
     ];
     let documented = table(API, "back-off")?;
     let documented: Vec<&[String]> = documented.iter().filter_map(|row| row.get(..3)).collect();
@@ -217,7 +219,15 @@ fn condition_reasons() -> Result<()> {
         .map(|(reason, type_, ready)| {
             let beside = match ready {
                 None => String::new(),
-                Some(ready) if is_stalled(ready) => code(ConditionType::Stalled),
+                Some(ready) if is_stalled(ready) => match grace(ready) {
+                    None => code(ConditionType::Stalled),
+                    Some(Grace::OfSpec(time) | Grace::OfChange(time)) => format!(
+                        "{}, after {} {}",
+                        code(ConditionType::Reconciling),
+                        written(time),
+                        code(ConditionType::Stalled)
+                    ),
+                },
                 Some(_) => code(ConditionType::Reconciling),
             };
             vec![code(reason), code(type_), beside]

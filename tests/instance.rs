@@ -167,7 +167,25 @@ fn passing() -> Vec<Case> {
         ),
         Case::new(
             "rm-in-a-new-state",
+            status("INS_MAINTAINING"),
+            not_running,
+            "not Running but INS_MAINTAINING",
+        ),
+        Case::new(
+            "rm-in-no-state",
             status("SHRINKING<script>"),
+            not_running,
+            "not Running but an unknown state",
+        ),
+        Case::new(
+            "rm-in-a-state-like-the-password",
+            status("x_First"),
+            not_running,
+            "not Running but x_First",
+        ),
+        Case::new(
+            "rm-in-the-passwords-state",
+            status("PASSWORD_1"),
             not_running,
             "not Running but an unknown state",
         ),
@@ -180,6 +198,12 @@ fn passing() -> Vec<Case> {
         Case::new(
             "rm-with-a-new-lock",
             lock("LockBySomething"),
+            locked,
+            "locked (LockBySomething)",
+        ),
+        Case::new(
+            "rm-with-no-lock",
+            lock("Lock by something"),
             locked,
             "locked (an unknown lock)",
         ),
@@ -236,6 +260,17 @@ async fn each_obstacle_is_told_and_nothing_is_sent_before_it_is_gone() -> Result
         resource.spec.instance_id = case.id.to_owned();
         bed.create(&resource).await?;
     }
+    // They may be created in these minutes, until they are known to be missing for longer.
+    for case in &gone {
+        let resource = bed.wait_for_reason(case.id, case.reason).await?;
+        assert_eq!(reason(&resource, "Reconciling"), Some(case.reason));
+        assert_eq!(reason(&resource, "Stalled"), None, "{}", case.id);
+        bed.make_old(case.id).await?;
+        bed.wait_for(case.id, "stalled", |resource| {
+            reason(resource, "Stalled") == Some(case.reason)
+        })
+        .await?;
+    }
     for (cases, present, absent) in [
         (&passing, "Reconciling", "Stalled"),
         (&gone, "Stalled", "Reconciling"),
@@ -259,12 +294,7 @@ async fn each_obstacle_is_told_and_nothing_is_sent_before_it_is_gone() -> Result
     for case in &passing {
         bed.wait_until_ready(case.id).await?;
     }
-    // These would wait until a person has looked, unless that person says so.
     for case in &gone {
-        let resource = bed.resources().get(case.id).await?;
-        let attempt = attempt(&resource)?;
-        let wait = attempt.next_time.0.duration_since(attempt.time.0);
-        assert!(wait.as_secs() >= 15, "{}: {attempt:?}", case.id);
         bed.request_reset(case.id, "now").await?;
         bed.wait_until_ready(case.id).await?;
     }
@@ -325,10 +355,14 @@ async fn an_instance_that_goes_after_the_first_reset_takes_no_other() -> Result<
 
     bed.rds.remove_instance(INSTANCE);
     bed.rotate("orders-db", "Third#Password3").await?;
-    let gone = bed
-        .wait_for_reason("orders-app", "InstanceNotFound")
+    bed.wait_for_reason("orders-app", "InstanceNotFound")
         .await?;
-    assert_eq!(reason(&gone, "Stalled"), Some("InstanceNotFound"));
+    bed.make_old("orders-app").await?;
+    let gone = bed
+        .wait_for("orders-app", "stalled", |resource| {
+            reason(resource, "Stalled") == Some("InstanceNotFound")
+        })
+        .await?;
     assert_eq!(status(&gone)?.last_reset, first);
 
     // Restored from a backup, under another id.
@@ -342,5 +376,76 @@ async fn an_instance_that_goes_after_the_first_reset_takes_no_other() -> Result<
         .as_ref()
         .context("no lastReset")?;
     assert_eq!(format!("{:?}", reset.trigger), "SpecChanged");
+    Ok(())
+}
+
+/// A pipeline creates the instance a little later than the resource, and a restart of the operator comes in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_created_a_little_later_is_waited_for() -> Result<()> {
+    let (bed, first) = Testbed::start_with_operator(OPERATOR).await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    let mut resource = bed.resource("orders-app", "orders-db");
+    "rm-later".clone_into(&mut resource.spec.instance_id);
+    bed.create(&resource).await?;
+    let missing = bed
+        .wait_for_reason("orders-app", "InstanceNotFound")
+        .await?;
+    let known_since = status(&missing)?.observed_generation_time.clone();
+    ensure!(known_since.is_some(), "{missing:#?}");
+    first.terminate().await?;
+    let second = bed.operator().await?.start().await?;
+    second.wait_until_leading().await?;
+
+    // The second operator has looked as well, and knows since when the spec has been there.
+    let again = bed
+        .wait_for("orders-app", "tried again", |resource| {
+            attempt(resource).is_ok_and(|attempt| attempt.failures > 1)
+        })
+        .await?;
+    assert_eq!(status(&again)?.observed_generation_time, known_since);
+    assert_eq!(reason(&again, "Reconciling"), Some("InstanceNotFound"));
+    assert_eq!(reason(&again, "Stalled"), None);
+    let looked = attempt(&again)?;
+    let wait = looked.next_time.0.duration_since(looked.time.0).as_secs();
+    assert!((7..=16).contains(&wait), "{looked:?}");
+
+    bed.rds.add_instance(sound("rm-later"));
+    bed.wait_until_ready("orders-app").await?;
+    ensure!(bed.rds.login("rm-later", ACCOUNT, "First#Password1"));
+    Ok(())
+}
+
+/// Another spec is a new one: what it names may be about to be created, whatever was missing before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_spec_is_waited_for_anew() -> Result<()> {
+    let (bed, _operator) = Testbed::start_with_operator(OPERATOR).await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    let mut resource = bed.resource("orders-app", "orders-db");
+    "rm-mistyped".clone_into(&mut resource.spec.instance_id);
+    bed.create(&resource).await?;
+    bed.wait_for_reason("orders-app", "InstanceNotFound")
+        .await?;
+    bed.make_old("orders-app").await?;
+    bed.request_reset("orders-app", "again").await?;
+    let stalled = bed
+        .wait_for("orders-app", "stalled", |resource| {
+            let attempt = attempt(resource).ok();
+            reason(resource, "Stalled") == Some("InstanceNotFound")
+                && attempt.is_some_and(|attempt| attempt.request.as_deref() == Some("again"))
+        })
+        .await?;
+    let looked = attempt(&stalled)?;
+    let wait = looked.next_time.0.duration_since(looked.time.0).as_secs();
+    assert!(wait >= 15, "as long as for a person: {looked:?}");
+
+    let patch = serde_json::json!({ "spec": { "instanceId": "rm-later" } });
+    bed.patch("orders-app", patch).await?;
+    bed.wait_for("orders-app", "reconciling", |resource| {
+        reason(resource, "Reconciling") == Some("InstanceNotFound")
+            && reason(resource, "Stalled").is_none()
+    })
+    .await?;
+    bed.rds.add_instance(sound("rm-later"));
+    bed.wait_until_ready("orders-app").await?;
     Ok(())
 }

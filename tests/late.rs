@@ -191,11 +191,18 @@ async fn the_time_out_grows_until_an_answer_comes() -> Result<()> {
     let in_sync = bed
         .wait_for("orders-app", "in sync with the second value", |resource| {
             reason(resource, "Ready") == Some("InSync")
-                && bed.resets().last().is_some_and(rds_simulator::Call::succeeded)
+                && bed
+                    .resets()
+                    .last()
+                    .is_some_and(rds_simulator::Call::succeeded)
                 && bed.resets().len() > 1
         })
         .await?;
-    ensure!(in_sync.status.is_some_and(|status| status.last_attempt.is_none()));
+    ensure!(
+        in_sync
+            .status
+            .is_some_and(|status| status.last_attempt.is_none())
+    );
     // 1 s and 2 s are too short, 4 s are not.
     assert_eq!(sent(&bed), [FIRST, SECOND, SECOND, SECOND]);
     Ok(())

@@ -10,10 +10,11 @@ use rds_password_operator::rds::{
     client::{Nonce, RdsClient, Signer, Timeouts},
     credentials::Credentials,
     endpoint::Endpoint,
-    error::{CallError, Class, Reason, RequestId, Transport},
+    error::{CallError, Class, Reason, RequestId},
     password::Password,
     response::{AccountStatus, DbInstance, InstanceStatus, Lock},
     signature::SignatureMethod::{self, Acs3HmacSha256, HmacSha1},
+    word::Word,
 };
 use rds_simulator::{
     AccessKey, Account, Action, DenialCode, Fault, Instance, RdsSimulator, SignedDuration,
@@ -171,18 +172,14 @@ async fn an_instance_is_described_as_it_is() {
         .simulator
         .set_lock_mode("rm-1", Some("LockByDiskQuota"))
         .unwrap();
-    assert_eq!(
-        cloud.instance().await.unwrap().lock,
-        Lock::Locked("LockByDiskQuota")
-    );
+    let locked = cloud.instance().await.unwrap().lock;
+    assert_eq!(locked.to_string(), "LockByDiskQuota");
     cloud
         .simulator
         .set_instance_status("rm-1", "Rebooting")
         .unwrap();
-    assert_eq!(
-        cloud.instance().await.unwrap().status,
-        InstanceStatus::NotRunning("Rebooting")
-    );
+    let status = cloud.instance().await.unwrap().status;
+    assert_eq!(status.to_string(), "Rebooting");
     cloud
         .simulator
         .add_instance(Instance::new("rm-1").omitted_from_descriptions());
@@ -211,13 +208,19 @@ async fn an_account_is_found_by_its_exact_name() {
         .simulator
         .set_account_status("rm-1", "app", "Unavailable")
         .unwrap();
-    assert_eq!(cloud.account("app").await, Ok(AccountStatus::Unavailable));
+    let state = cloud.account("app").await.unwrap();
+    let is_unavailable = |state: &Word| state.as_str() == "Unavailable";
+    assert!(
+        matches!(&state, AccountStatus::NotAvailable(Some(state)) if is_unavailable(state)),
+        "{state:?}"
+    );
     cloud
         .simulator
         .set_account_status("rm-1", "app", "Lock")
         .unwrap();
     assert_eq!(cloud.account("app").await, Ok(AccountStatus::Locked));
-    assert_eq!(cloud.account("ap").await, Ok(AccountStatus::Missing));
+    let missing = AccountStatus::Missing { listed_as: None };
+    assert_eq!(cloud.account("ap").await, Ok(missing));
 }
 
 #[rstest]
@@ -351,15 +354,15 @@ async fn an_account_that_is_missing_is_told() {
 }
 
 #[rstest]
-#[case::closed(Fault::close_connection(), CallError::Transport(Transport::Broken))]
-#[case::cut_short(Fault::truncated_body(), CallError::Transport(Transport::Broken))]
+#[case::closed(Fault::close_connection(), "broken")]
+#[case::cut_short(Fault::truncated_body(), "broken")]
 #[case::page(
     Fault::garbage(200, "text/html", "<html>Rotated#2(%+=&)</html>"),
-    CallError::Unreadable { status: 200 }
+    "unreadable"
 )]
-#[case::hang(Fault::hang(), CallError::Transport(Transport::Timeout))]
+#[case::hang(Fault::hang(), "timeout")]
 #[tokio::test]
-async fn a_lost_answer_leaves_the_outcome_open(#[case] fault: Fault, #[case] expected: CallError) {
+async fn a_lost_answer_leaves_the_outcome_open(#[case] fault: Fault, #[case] label: &str) {
     let cloud = Cloud::new().await;
     cloud.simulator.add_fault(
         fault
@@ -369,7 +372,12 @@ async fn a_lost_answer_leaves_the_outcome_open(#[case] fault: Fault, #[case] exp
     );
     let answer = cloud.reset_within(NEW, Duration::from_secs(1)).await;
     let error = answer.unwrap_err();
-    assert_eq!(error, expected);
+    assert_eq!(error.label(), label);
+    let host = error.host().unwrap().to_string();
+    assert!(
+        host.starts_with("127.0.0.1:") && error.to_string().contains(&host),
+        "{error}"
+    );
     assert!(error.outcome_unknown());
     assert_eq!(cloud.password(), NEW, "it took effect all the same");
     cloud.reset(NEW).await.unwrap();

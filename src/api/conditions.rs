@@ -97,6 +97,8 @@ words! {
         AccountNotFound,
         /// The account is not `Available`.
         AccountNotAvailable,
+        /// The account is locked, until a person unlocks it.
+        AccountLocked,
         /// RDS cannot reset the password of such an account.
         AccountNotSupported,
         /// RAM denies the call.
@@ -107,6 +109,8 @@ words! {
         Throttled,
         /// The cloud API cannot be reached or fails.
         RdsUnavailable,
+        /// DNS knows no host of the name that the region gives.
+        EndpointNotFound,
         /// The operator's clock differs from the cloud's.
         ClockSkew,
         /// RDS refused the call for another reason.

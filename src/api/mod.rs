@@ -210,6 +210,25 @@ pub struct Target {
     pub account_name: String,
 }
 
+impl Target {
+    /// The spelling by which it is decided which resources name the same account: names of accounts that differ in upper and lower
+    /// case only count as one.
+    ///
+    /// SQL Server does not tell such names apart, in the collations that RDS offers by default, and RDS takes upper case for `MySQL`
+    /// alone. Which engine an instance has is not known before it is asked. Two resources for two accounts of one name but for case
+    /// are rare, and the second one is told of the conflict; two for one account would reset it in turns.
+    ///
+    /// Source: parameter `AccountName` of
+    /// <https://www.alibabacloud.com/help/en/rds/apsaradb-rds-for-sql-server/api-rds-2014-08-15-createaccount-sqlserver>.
+    #[must_use]
+    pub fn without_case(&self) -> Self {
+        Self {
+            instance_id: self.instance_id.clone(),
+            account_name: self.account_name.to_ascii_lowercase(),
+        }
+    }
+}
+
 impl DatabaseAccountPasswordSpec {
     /// The account that this spec names.
     #[must_use]

@@ -1,6 +1,7 @@
 //! The status: what was done, what is in the way, and when the next try is.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,11 @@ pub struct DatabaseAccountPasswordStatus {
     /// The generation of the spec that this status speaks of; -1 before the operator has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+
+    /// When the operator first looked at that generation of the spec. In the first five minutes an instance or account that is not
+    /// found may be created yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation_time: Option<Time>,
 
     /// Ready, SecretReady, InstanceReady and PasswordSynced; Reconciling, Stalled and Suspended only while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -192,10 +198,11 @@ pub struct UnansweredSend {
 }
 
 impl UnansweredSend {
-    /// Whether this was a reset of `target`.
+    /// Whether this may have been a reset of `target`: some engines ignore the case of an account's name.
     #[must_use]
     pub fn is_of(&self, target: &Target) -> bool {
-        self.instance_id == target.instance_id && self.account_name == target.account_name
+        let account = &self.account_name;
+        self.instance_id == target.instance_id && account.eq_ignore_ascii_case(&target.account_name)
     }
 }
 
@@ -231,6 +238,20 @@ impl DatabaseAccountPassword {
             .last_reset
             .as_ref()
             .filter(|reset| reset.is_of(&self.spec.target()))
+    }
+
+    /// Since when the operator has known the present spec; `now`, where it has not looked at it yet. A status without that time,
+    /// such as an earlier version has written, is as old as its resource.
+    #[must_use]
+    pub fn spec_known_since(&self, now: Timestamp) -> Timestamp {
+        let status = self.status.as_ref();
+        let status = status.filter(|status| status.observed_generation == self.metadata.generation);
+        let Some(status) = status else {
+            return now;
+        };
+        let created = self.metadata.creation_timestamp.as_ref();
+        let known = status.observed_generation_time.as_ref().or(created);
+        known.map_or(Timestamp::UNIX_EPOCH, |time| time.0)
     }
 }
 
@@ -333,6 +354,7 @@ mod tests {
     prop_compose! {
         fn any_status()(
             observed_generation in of(any::<i64>()),
+            observed_generation_time in of(any_time()),
             conditions in vec(any_condition(), 0..3),
             last_reset in of(any_reset()),
             last_attempt in of(any_attempt()),
@@ -343,6 +365,7 @@ mod tests {
         ) -> DatabaseAccountPasswordStatus {
             DatabaseAccountPasswordStatus {
                 observed_generation,
+                observed_generation_time,
                 conditions,
                 last_reset,
                 last_attempt,

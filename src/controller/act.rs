@@ -24,8 +24,10 @@ use crate::api::{DatabaseAccountPassword, ReadyReason, Trigger};
 use crate::credentials::CredentialsError;
 use crate::leader::{FRESH_FOR, NotLeader, Proof};
 use crate::rds::classification::{Class, Reason};
+use crate::rds::identifier::Secrets;
 use crate::rds::limit::{InstanceTurn, Permit};
-use crate::rds::response::{DbInstance, InstanceStatus};
+use crate::rds::response::{DbInstance, InstanceStatus, Lock};
+use crate::rds::word::Word;
 
 /// How long a reset may wait for its turn, and then for its answer, before the status says that it is due. Most are done at
 /// once, and a status write for each would double the writes; beyond a second a reader must not be told that an old value is
@@ -302,12 +304,16 @@ async fn admit(
         let turn = cloud.turn(&route, instance_id).await;
         // What comes for the first time looks for itself, lest it waits for the end of an outage that is over.
         if let Some(awaited) = status::awaited(observation)
-            && let Some(seen) = outages.seen_since(&seen_instance, awaited, Timestamp::now())
+            && let Some(seen) = {
+                let now = Timestamp::now();
+                let is_new = status::is_new(&observation.resource, now);
+                outages.seen_since(&seen_instance, awaited, is_new, now)
+            }
         {
             return Err(Failure { trigger, ..seen });
         }
         let failure = match cloud.instance(&route, instance_id).await {
-            Ok(instance) => obstacle(&instance, trigger),
+            Ok(instance) => obstacle(&instance, &observation.secret, trigger),
             Err(InstanceError::BudgetClosed) => continue,
             Err(InstanceError::Call(error)) => Some(Failure::of_read(&error, trigger)),
         };
@@ -316,6 +322,9 @@ async fn admit(
             Some(failure) if is_the_instance_in_the_way(&failure) => {
                 let failures = status::failures_for_the_instance(observation);
                 let (now, jitter) = (Timestamp::now(), rand::rng().random());
+                let class =
+                    status::class_of(failure.class, failure.reason, &observation.resource, now);
+                let failure = Failure { class, ..failure };
                 return Err(outages.found(seen_instance, failure, failures, now, jitter));
             }
             // Whether it would be in the way of the other accounts is not known.
@@ -376,7 +385,7 @@ async fn send(
             let time = Timestamp::now();
             report::measure_accepted(context, observation, trigger);
             let look = context.cloud.account(&route, &target, Some(permit));
-            let account = look.await;
+            let account = without_secret(look.await, &observation.secret);
             Sent::Ended(Outcome::Accepted(Accepted {
                 time,
                 sent,
@@ -395,6 +404,15 @@ async fn send(
             }
             if try_again {
                 Sent::Rejected(failure)
+            } else if failure.reason == Reason::AccountNotAvailable {
+                // RDS has one code for a state that ends by itself and for a lock, which only a person ends.
+                let look = context.cloud.account(&route, &target, Some(permit));
+                let is_locked = Box::pin(look).await == Account::Locked;
+                Sent::Ended(Outcome::Failed(if is_locked {
+                    failure.since_the_account_is_locked()
+                } else {
+                    failure
+                }))
             } else {
                 Sent::Ended(Outcome::Failed(failure))
             }
@@ -408,15 +426,12 @@ async fn look(context: &Context, observation: Observation) -> Acted {
         match cloud.route(&observation.resource).await {
             Ok(route) => {
                 let target = observation.resource.spec.target();
-                match cloud.account(&route, &target, None).await {
-                    // It was not available when it was last seen.
-                    Account::NotSeen => Account::NotAvailable,
-                    account => account,
-                }
+                let account = cloud.account(&route, &target, None).await;
+                without_secret(account, &observation.secret)
             }
             // Credentials that can be had later can tell more then.
             Err(RouteError::Credentials(error)) if error.class() != Class::PersonNeeded => {
-                Account::NotAvailable
+                Account::NotSeen
             }
             // The value was applied; without credentials nobody can say more.
             Err(_) => Account::NotTold,
@@ -441,6 +456,7 @@ fn unroutable(error: &RouteError, trigger: Trigger) -> Failure {
         explanation: Cow::Owned(error.to_string()),
         code: credentials.and_then(|error| error.code().cloned()),
         request_id: credentials.and_then(|error| error.request_id().cloned()),
+        host: credentials.and_then(|error| error.host().cloned()),
         retry_after: credentials.and_then(CredentialsError::retry_after),
         until: None,
         instance_was_running: false,
@@ -456,16 +472,47 @@ fn is_the_instance_in_the_way(failure: &Failure) -> bool {
     )
 }
 
-fn obstacle(instance: &DbInstance, trigger: Trigger) -> Option<Failure> {
+/// The account, without the name of a state that holds a piece of the value: it is RDS' own word, and is shown.
+fn without_secret(account: Account, secret: &SecretObservation) -> Account {
+    match account {
+        Account::NotAvailable(Some(state)) if !may_be_shown(&state, secret) => {
+            Account::NotAvailable(None)
+        }
+        account => account,
+    }
+}
+
+fn may_be_shown(word: &Word, secret: &SecretObservation) -> bool {
+    match secret {
+        SecretObservation::Usable(value) => word.is_free_of(&Secrets(&[value.password.expose()])),
+        SecretObservation::Unusable(_) | SecretObservation::Unchanged => true,
+    }
+}
+
+fn obstacle(
+    instance: &DbInstance,
+    secret: &SecretObservation,
+    trigger: Trigger,
+) -> Option<Failure> {
     let (class, reason) = instance.obstacle()?;
-    let explanation = match (instance.status, instance.lock) {
+    let explanation = match (&instance.status, &instance.lock) {
         (InstanceStatus::Running, lock) => {
+            let lock = match lock {
+                Lock::Locked(name) if !may_be_shown(name, secret) => &Lock::LockedOtherwise,
+                lock => lock,
+            };
             format!("the instance is locked ({lock}); the password is sent once it is unlocked")
         }
         (InstanceStatus::Gone, _) => {
             "RDS has no such instance for this cloud identity; check spec.instanceId, the region and the RAM policy".to_owned()
         }
         (status, _) => {
+            let status = match status {
+                InstanceStatus::NotRunning(name) if !may_be_shown(name, secret) => {
+                    &InstanceStatus::Unknown
+                }
+                status => status,
+            };
             format!("the instance is not Running but {status}; the password is sent once it is Running")
         }
     };
@@ -476,6 +523,7 @@ fn obstacle(instance: &DbInstance, trigger: Trigger) -> Option<Failure> {
         explanation: Cow::Owned(explanation),
         code: None,
         request_id: Some(instance.request_id.clone()),
+        host: None,
         retry_after: None,
         until: None,
         instance_was_running: false,

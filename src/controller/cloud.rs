@@ -10,6 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
+use tracing::debug;
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
@@ -333,7 +334,9 @@ impl Cloud {
         };
         match tokio::time::timeout(ACCOUNT_LOOK_TIMEOUT, look).await {
             Ok(Some(Ok(AccountStatus::Available))) => Account::Available,
-            Ok(Some(Ok(_))) => Account::NotAvailable,
+            Ok(Some(Ok(AccountStatus::Locked))) => Account::Locked,
+            Ok(Some(Ok(AccountStatus::NotAvailable(state)))) => Account::NotAvailable(state),
+            Ok(Some(Ok(AccountStatus::Missing { listed_as }))) => Account::Missing { listed_as },
             Ok(Some(Err(error))) if error.class() == Class::PersonNeeded => Account::NotTold,
             Ok(Some(Err(_)) | None) | Err(_) => Account::NotSeen,
         }
@@ -388,6 +391,11 @@ impl Cloud {
         let answer = call.await;
         let code = answer.as_ref().err().map_or(OK, CallError::label);
         self.metrics.cloud.called(action, code, began.elapsed());
+        if let Err(error) = &answer
+            && let Some(host) = error.host()
+        {
+            debug!(action, %host, %error, "no answer of RDS");
+        }
         if let Err(error) = &answer
             && error.class() == Class::Throttled
         {

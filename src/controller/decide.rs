@@ -256,7 +256,7 @@ pub fn has_new_request(resource: &DatabaseAccountPassword) -> bool {
         .is_some_and(|request| Some(request) != handled)
 }
 
-/// Whether RDS has the value, and the account was not `Available` at the last look.
+/// Whether the account was not `Available` at the last look: in another state, locked, or not listed.
 pub(super) fn account_was_not_available(resource: &DatabaseAccountPassword) -> bool {
     resource
         .status
@@ -264,7 +264,13 @@ pub(super) fn account_was_not_available(resource: &DatabaseAccountPassword) -> b
         .flat_map(|status| &status.conditions)
         .any(|condition| {
             condition.type_ == ConditionType::PasswordSynced.as_str()
-                && condition.reason == PasswordSyncedReason::AccountNotAvailable.as_str()
+                && [
+                    PasswordSyncedReason::AccountNotAvailable,
+                    PasswordSyncedReason::AccountLocked,
+                    PasswordSyncedReason::AccountNotFound,
+                ]
+                .iter()
+                .any(|reason| condition.reason == reason.as_str())
         })
 }
 

@@ -178,6 +178,7 @@ pub(super) fn failure(trigger: Trigger, class: Class, reason: Reason) -> Failure
         explanation: Cow::Borrowed("what it means and what to do"),
         code: Some(Code::for_test("Some.Code")),
         request_id: Some(RequestId::for_test("11111111-DD46-440A-BFCD-EE31DA81C9DD")),
+        host: None,
         retry_after: None,
         until: None,
         instance_was_running: false,

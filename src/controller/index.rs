@@ -97,6 +97,7 @@ enum FirstLook {
 /// A resource's claim to an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim {
+    /// The account, [without case](Target::without_case).
     target: Arc<Target>,
     created: Option<Timestamp>,
     /// When it last reset this very account.
@@ -119,9 +120,11 @@ impl Facts {
         let (target, last_reset, must_resend, secret) = match (&resource, watched) {
             (Some(resource), _) => {
                 let last_reset = resource.last_reset_of_target();
+                let target = resource.spec.target();
+                let kept_since = last_reset_of(resource, &target);
                 (
-                    Some(resource.spec.target()),
-                    last_reset.map(|reset| reset.time.0),
+                    Some(target),
+                    kept_since,
                     last_reset.is_some_and(|reset| reset.fingerprint.is_none()),
                     Some(Arc::new(ObjectName {
                         namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -146,7 +149,7 @@ impl Facts {
             secret,
             // Whoever is on the way out must not keep the account from the next one.
             claim: target.filter(|_| !is_being_deleted).map(|target| Claim {
-                target: Arc::new(target),
+                target: Arc::new(target.without_case()),
                 created,
                 last_reset,
             }),
@@ -432,6 +435,7 @@ impl Index {
     pub fn owns(&self, name: &ObjectName, target: &Target) -> Option<bool> {
         let facts = self.resources.get(name)?;
         let claim = facts.claim.as_ref()?;
+        let target = &target.without_case();
         if *claim.target != *target || (!self.awaited.is_empty() && facts.relies_on_other_lists()) {
             return None;
         }
@@ -512,6 +516,17 @@ impl Index {
             self.secrets.remove(secret);
         }
     }
+}
+
+/// When the resource last reset this account, in whatever case its name was written then: one that is only spelled otherwise
+/// now is still kept.
+fn last_reset_of(resource: &DatabaseAccountPassword, target: &Target) -> Option<Timestamp> {
+    let reset = resource.status.as_ref()?.last_reset.as_ref()?;
+    let is_of_target = reset.instance_id == target.instance_id
+        && reset
+            .account_name
+            .eq_ignore_ascii_case(&target.account_name);
+    is_of_target.then_some(reset.time.0)
 }
 
 fn targets(facts: [Option<&Facts>; 2]) -> BTreeSet<Arc<Target>> {

@@ -284,26 +284,33 @@ fn schedule(observation: &Observation, outcome: &Outcome, now: Timestamp, jitter
             Duration::try_from(until.duration_since(now)).unwrap_or_default()
         }
         Outcome::Failed(failure) => schedule::after_failure(
-            failure.class,
+            status::class_of(failure.class, failure.reason, &observation.resource, now),
             failures.saturating_add(1),
             failure.retry_after,
             jitter,
         ),
-        Outcome::Accepted(Accepted {
-            account: Account::NotAvailable,
-            ..
-        }) => schedule::after_failure(Class::InstanceBusy, 1, None, jitter),
-        Outcome::Looked(Account::NotAvailable) => schedule::after_failure(
+        Outcome::Accepted(Accepted { account, .. }) => match account.obstacle() {
+            Some((class, reason)) => {
+                let class = status::class_of(class, reason, &observation.resource, now);
+                schedule::after_failure(class, 1, None, jitter)
+            }
+            None => schedule::resync(jitter),
+        },
+        // What it was like when it was last seen stands until then.
+        Outcome::Looked(Account::NotSeen) => schedule::after_failure(
             Class::InstanceBusy,
             failures.saturating_add(1),
             None,
             jitter,
         ),
-        Outcome::Accepted(_)
-        | Outcome::Looked(_)
-        | Outcome::Settled(Decision::InSync { .. } | Decision::Suspended) => {
-            schedule::resync(jitter)
-        }
+        Outcome::Looked(account) => match account.obstacle() {
+            Some((class, reason)) => {
+                let class = status::class_of(class, reason, &observation.resource, now);
+                schedule::after_failure(class, failures.saturating_add(1), None, jitter)
+            }
+            None => schedule::resync(jitter),
+        },
+        Outcome::Settled(Decision::InSync { .. } | Decision::Suspended) => schedule::resync(jitter),
         Outcome::Settled(Decision::Hold(_) | Decision::Conflict) => {
             schedule::after_standing(status::not_ready_for(&observation.resource, now), jitter)
         }

@@ -48,7 +48,7 @@ impl Default for Outages {
 
 impl Outages {
     /// What was in the way when the instance was looked at for all who waited until `awaited`. `None`, where nobody has looked
-    /// since then, or the next look is due.
+    /// since then, or the next look is due, or it is later than one that `is_new` may wait for it.
     ///
     /// So one look serves all of them, however long it takes until the last has read its Secret and has had its turn.
     #[must_use]
@@ -56,11 +56,15 @@ impl Outages {
         &self,
         instance: &SeenInstance,
         awaited: Timestamp,
+        is_new: bool,
         now: Timestamp,
     ) -> Option<Failure> {
         let outage = self.0.get(instance)?;
-        (outage.seen >= awaited && outage.is_planned(outage.failure.class, now))
-            .then(|| outage.told())
+        let class = match outage.failure.class {
+            Class::PersonNeeded if is_new => Class::Awaited,
+            class => class,
+        };
+        (outage.seen >= awaited && outage.is_planned(class, now)).then(|| outage.told())
     }
 
     /// `failure` was found in the way: returns it with the time of the next look. `failures` is for how many tries in a row the
@@ -170,6 +174,7 @@ mod tests {
     #[case::gone_meanwhile(Some(known(1, 4)), Class::PersonNeeded, 0, 1, (4, 4))]
     #[case::gone_for_long(Some(known(9, 600)), Class::PersonNeeded, 0, 9, (600, 600))]
     #[case::back_and_not_running(Some(known(9, 600)), Class::InstanceBusy, 0, 10, (60, 120))]
+    #[case::may_be_created_any_moment(Some(known(9, 600)), Class::Awaited, 0, 10, (8, 15))]
     #[case::the_clock_was_ahead(Some(known(1, 9_999)), Class::InstanceBusy, 0, 2, (5, 10))]
     fn a_look_is_joined_or_planned(
         #[case] known: Option<Outage>,
@@ -209,11 +214,27 @@ mod tests {
         let busy = failure(Class::InstanceBusy);
         let told = outages.found(instance.clone(), busy.clone(), 0, at(0), 1.0);
         assert_eq!(told.until, Some(at(5)));
-        let seen = outages.seen_since(&instance, at(awaited), at(now));
+        let seen = outages.seen_since(&instance, at(awaited), false, at(now));
         assert_eq!(
             seen.map(|seen| (seen.until, seen.request_id)),
             served.then_some((Some(at(5)), busy.request_id))
         );
+    }
+
+    /// What an old resource waits ten minutes for may be created any moment for a new one: that looks for itself, and all come then.
+    #[test]
+    fn a_new_resource_does_not_wait_for_the_next_look_of_an_old_one() {
+        let outages = Outages::default();
+        let instance = instance("a", "rm-1");
+        let gone = failure(Class::PersonNeeded);
+        let told = outages.found(instance.clone(), gone, 9, at(0), 1.0);
+        assert_eq!(told.until, Some(at(600)));
+        let seen = |is_new, now| outages.seen_since(&instance, at(0), is_new, at(now));
+        assert!(seen(false, 1).is_some() && seen(true, 1).is_none());
+        let told = outages.found(instance.clone(), failure(Class::Awaited), 0, at(1), 1.0);
+        assert_eq!(told.until, Some(at(16)));
+        assert_eq!(seen(true, 2).and_then(|seen| seen.until), Some(at(16)));
+        assert_eq!(seen(false, 2).and_then(|seen| seen.until), Some(at(16)));
     }
 
     #[test]
@@ -228,13 +249,13 @@ mod tests {
         };
         assert_eq!(next(&one, 1.0), Some(at(5)));
         for other in [instance("b", "rm-1"), instance("a", "rm-2")] {
-            assert!(outages.seen_since(&other, at(0), at(1)).is_none());
+            assert!(outages.seen_since(&other, at(0), false, at(1)).is_none());
             assert_eq!(next(&other, 0.0), Some(at(3)));
             outages.ended(&other);
         }
         assert_eq!(next(&one, 0.0), Some(at(5)), "the others' end is not its");
         outages.ended(&one);
-        assert!(outages.seen_since(&one, at(0), at(1)).is_none());
+        assert!(outages.seen_since(&one, at(0), false, at(1)).is_none());
         assert_eq!(next(&one, 0.0), Some(at(3)), "the first again");
     }
 
@@ -264,7 +285,7 @@ mod tests {
                 next = Some(until);
                 let failures = outages.0.get(&instance).unwrap().failures;
                 prop_assert!(looks <= failures && failures <= looks + 3);
-                prop_assert!(outages.seen_since(&instance, now, now).is_some());
+                prop_assert!(outages.seen_since(&instance, now, false, now).is_some());
             }
         }
     }

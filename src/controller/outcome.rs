@@ -9,8 +9,10 @@ use k8s_openapi::jiff::Timestamp;
 use super::decide::{Decision, Observation};
 use crate::api::{DatabaseAccountPassword, Trigger};
 use crate::rds::classification::{Class, OTHER, Reason};
+use crate::rds::endpoint::Host;
 use crate::rds::error::CallError;
 use crate::rds::identifier::{Code, RequestId};
+use crate::rds::word::Word;
 
 /// A decision that was carried out.
 pub struct Acted {
@@ -71,18 +73,42 @@ pub struct Accepted {
 }
 
 /// An account, as far as RDS tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Account {
     /// `Available`.
     Available,
-    /// Something else.
-    NotAvailable,
+    /// Something else that ends by itself: this state, where its name can be shown.
+    NotAvailable(Option<Word>),
+    /// `Lock`: until a person unlocks it.
+    Locked,
+    /// RDS lists none of exactly this name.
+    Missing {
+        /// The one whose name differs in case only.
+        listed_as: Option<Word>,
+    },
     /// Not seen: the look failed for a reason that may pass.
     NotSeen,
     /// Not told: RDS has no such list for the engine, or the identity may not read it. Whoever may only reset must not be
     /// held back by that.
     NotTold,
 }
+
+impl Account {
+    /// What stands in the way of whoever logs in with this account: how soon to look again, and what a condition says.
+    /// Nothing, where it can be used as far as is known.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<(Class, Reason)> {
+        match self {
+            Self::Available | Self::NotSeen | Self::NotTold => None,
+            Self::NotAvailable(_) => Some((Class::InstanceBusy, Reason::AccountNotAvailable)),
+            Self::Locked => Some((Class::PersonNeeded, Reason::AccountLocked)),
+            Self::Missing { .. } => Some((Class::PersonNeeded, Reason::AccountNotFound)),
+        }
+    }
+}
+
+/// What to do about an account that is locked.
+pub const UNLOCK: &str = "unlock it in the RDS console, or by UnlockAccount";
 
 /// A try that did not succeed.
 #[derive(Debug, Clone)]
@@ -99,6 +125,8 @@ pub struct Failure {
     pub code: Option<Code>,
     /// The cloud's `RequestId`.
     pub request_id: Option<RequestId>,
+    /// The host that was called, where no answer of RDS came from it.
+    pub host: Option<Host>,
     /// How long the cloud asked to be left alone.
     pub retry_after: Option<Duration>,
     /// When the instance is looked at again, for this account and all others that wait for it.
@@ -110,6 +138,19 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// RDS refused the reset for the account's state, and the account was seen to be locked.
+    #[must_use]
+    pub fn since_the_account_is_locked(self) -> Self {
+        Self {
+            reason: Reason::AccountLocked,
+            class: Class::PersonNeeded,
+            explanation: Cow::Owned(format!(
+                "RDS refused the reset, since the account is locked; {UNLOCK}; the operator tries again"
+            )),
+            ..self
+        }
+    }
+
     /// The failure that this answer to a read is.
     #[must_use]
     pub fn of_read(error: &CallError, trigger: Trigger) -> Self {
@@ -117,10 +158,11 @@ impl Failure {
             trigger,
             reason: error.reason(),
             class: error.class(),
-            explanation: Cow::Borrowed(error.explanation()),
+            explanation: error.explanation(),
             // A code that cannot be shown is none.
             code: error.code().filter(|code| code.as_str() != OTHER).cloned(),
             request_id: error.request_id().cloned(),
+            host: error.host().cloned(),
             retry_after: error.retry_after(),
             until: None,
             instance_was_running: false,

@@ -396,6 +396,7 @@ fn log(observation: &Observation, outcome: &Outcome) {
             reason = failure.reason.as_str(),
             code = failure.code.as_ref().map_or("", |code| code.as_str()),
             request_id = failure.request_id.as_ref().map_or("", |id| id.as_str()),
+            host = failure.host.as_ref().map(tracing::field::display),
             "password not reset"
         ),
         _ => {
@@ -476,14 +477,14 @@ mod tests {
         true
     )]
     #[case::looked(
-        reset(Account::NotAvailable),
-        Outcome::Looked(Account::NotAvailable),
+        reset(Account::NotAvailable(None)),
+        Outcome::Looked(Account::NotAvailable(None)),
         true
     )]
     #[case::suspended(World::new(), Outcome::Settled(Decision::Suspended), true)]
-    #[case::waits_for_the_account(reset(Account::NotAvailable), WAIT, true)]
+    #[case::waits_for_the_account(reset(Account::NotAvailable(None)), WAIT, true)]
     #[case::waits_with_another_value(
-        rotated(reset(Account::NotAvailable), OTHER_PASSWORD),
+        rotated(reset(Account::NotAvailable(None)), OTHER_PASSWORD),
         WAIT,
         false
     )]

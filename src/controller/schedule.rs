@@ -44,6 +44,8 @@ pub fn bounds(class: Class) -> (Duration, Duration) {
         Class::InstanceBusy => (Duration::from_secs(5), 2 * MINUTE),
         // A person has to act, and the operator cannot see that they did in RAM or in the RDS console.
         Class::PersonNeeded => (Duration::from_secs(30), 10 * MINUTE),
+        // Within a few minutes, and a pipeline waits for it.
+        Class::Awaited => (Duration::from_secs(15), Duration::from_secs(15)),
     }
 }
 
@@ -111,6 +113,8 @@ mod tests {
     #[case(Class::InstanceBusy, 99, 120.0)]
     #[case(Class::PersonNeeded, 1, 30.0)]
     #[case(Class::PersonNeeded, 99, 600.0)]
+    #[case(Class::Awaited, 1, 15.0)]
+    #[case(Class::Awaited, 99, 15.0)]
     fn base(#[case] class: Class, #[case] failures: u32, #[case] seconds: f64) {
         assert_eq!(
             after_failure(class, failures, None, 0.0),
@@ -140,6 +144,7 @@ mod tests {
             Just(Class::Throttled),
             Just(Class::InstanceBusy),
             Just(Class::PersonNeeded),
+            Just(Class::Awaited),
         ]
     }
 

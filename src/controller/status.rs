@@ -15,10 +15,11 @@ use super::decide::{
 };
 use super::outcome::{Accepted, Outcome};
 use crate::api::{Attempt, ConditionType, DatabaseAccountPassword, DatabaseAccountPasswordStatus};
-use conditions::{States, set_conditions};
+use crate::rds::classification::{Class, Reason};
+use conditions::{Since, States, set_conditions};
 use record::{accepted_try, attempt, forget_other_account, push_history, record};
 
-pub use conditions::{find, is_stalled, ready_reason};
+pub use conditions::{Grace, find, grace, is_stalled, ready_reason};
 
 /// When things happened and will happen.
 #[derive(Debug, Clone, Copy)]
@@ -40,18 +41,27 @@ pub fn after(
     let resource = &*observation.resource;
     let mut status = DatabaseAccountPasswordStatus {
         observed_generation: resource.metadata.generation,
+        observed_generation_time: if base.observed_generation == resource.metadata.generation {
+            base.observed_generation_time.clone()
+        } else {
+            Some(seconds(times.now))
+        },
         ..base.clone()
     };
     record(&mut status, observation, outcome, times);
+    status.pending_since = pending_since(base, observation, outcome, times.now);
     let derived = States::of(&status, observation, outcome);
     set_conditions(
         &mut status.conditions,
         observation,
         outcome,
         &derived,
+        Since {
+            known: resource.spec_known_since(times.now),
+            pending: status.pending_since.as_ref().map(|time| time.0),
+        },
         times.now,
     );
-    status.pending_since = pending_since(base, observation, outcome, times.now);
     status
 }
 
@@ -187,6 +197,30 @@ pub fn not_ready_for(resource: &DatabaseAccountPassword, now: Timestamp) -> Dura
         .filter(|ready| ready.status == ConditionStatus::False.as_str())
         .and_then(|ready| Duration::try_from(now.duration_since(ready.last_transition_time.0)).ok())
         .unwrap_or_default()
+}
+
+/// How soon to look again at what is in the way for this reason: a missing instance or account of a spec that is new may be
+/// created at any moment.
+#[must_use]
+pub fn class_of(
+    class: Class,
+    reason: Reason,
+    resource: &DatabaseAccountPassword,
+    now: Timestamp,
+) -> Class {
+    match grace(ready_reason(reason)) {
+        Some(Grace::OfSpec(_)) if class == Class::PersonNeeded && is_new(resource, now) => {
+            Class::Awaited
+        }
+        _ => class,
+    }
+}
+
+/// Whether what the spec names may still be about to be created. A time far ahead of now was written by a clock that was wrong.
+#[must_use]
+pub fn is_new(resource: &DatabaseAccountPassword, now: Timestamp) -> bool {
+    let age = now.duration_since(resource.spec_known_since(now));
+    age.unsigned_abs() < conditions::NEW_FOR
 }
 
 /// Since when something that could be applied, or a request, has waited.

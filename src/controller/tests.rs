@@ -24,13 +24,15 @@ fn tried(failures: u32, not_ready_for: i64) -> World {
             "fingerprint": fingerprint,
         } } }));
     }
-    world.patch(&json!({ "status": { "conditions": [{
+    world.patch(
+        &json!({ "status": { "observedGeneration": 1, "conditions": [{
         "type": "Ready",
         "status": "False",
         "reason": "Pending",
         "message": "",
         "lastTransitionTime": at(-not_ready_for).to_string(),
-    }] } }));
+    }] } }),
+    );
     world
 }
 
@@ -39,6 +41,18 @@ fn failed(class: Class, retry_after: Option<u64>) -> Outcome {
         retry_after: retry_after.map(Duration::from_secs),
         ..failure(Trigger::Created, class, Reason::Rejected)
     })
+}
+
+const MISSING: Account = Account::Missing { listed_as: None };
+
+/// A spec that the operator has known for a second.
+fn new(mut world: World) -> World {
+    world.patch(&json!({ "status": { "observedGenerationTime": at(-1).to_string() } }));
+    world
+}
+
+fn not_found(reason: Reason) -> Outcome {
+    Outcome::Failed(failure(Trigger::Created, Class::PersonNeeded, reason))
 }
 
 fn reset(account: Account) -> Outcome {
@@ -53,9 +67,36 @@ fn settled(decision: Decision) -> Outcome {
 #[rstest]
 #[case::reset(tried(0, 0), reset(Account::Available), 2400.0, 3600.0)]
 #[case::reset_and_not_told(tried(9, 0), reset(Account::NotTold), 2400.0, 3600.0)]
-#[case::reset_and_not_available(tried(9, 0), reset(Account::NotAvailable), 2.5, 5.0)]
+#[case::reset_and_not_available(tried(9, 0), reset(Account::NotAvailable(None)), 2.5, 5.0)]
+#[case::reset_and_locked(tried(9, 0), reset(Account::Locked), 15.0, 30.0)]
+#[case::reset_and_not_listed(tried(9, 0), reset(MISSING), 15.0, 30.0)]
+#[case::reset_and_not_listed_with_a_new_spec(new(tried(9, 0)), reset(MISSING), 7.5, 15.0)]
+#[case::looked_and_locked(tried(1, 0), Outcome::Looked(Account::Locked), 30.0, 60.0)]
+#[case::looked_and_locked_for_long(tried(99, 0), Outcome::Looked(Account::Locked), 300.0, 600.0)]
+#[case::looked_and_not_listed(tried(1, 0), Outcome::Looked(MISSING), 30.0, 60.0)]
+#[case::looked_and_not_listed_with_a_new_spec(
+    new(tried(1, 0)),
+    Outcome::Looked(MISSING),
+    7.5,
+    15.0
+)]
+#[case::looked_and_not_seen(tried(2, 0), Outcome::Looked(Account::NotSeen), 10.0, 20.0)]
+#[case::not_found(tried(0, 0), not_found(Reason::AccountNotFound), 15.0, 30.0)]
+#[case::not_found_with_a_new_spec(new(tried(9, 0)), not_found(Reason::AccountNotFound), 7.5, 15.0)]
+#[case::no_instance_with_a_new_spec(
+    new(tried(9, 0)),
+    not_found(Reason::InstanceNotFound),
+    7.5,
+    15.0
+)]
+#[case::denied_with_a_new_spec(new(tried(0, 0)), not_found(Reason::AccessDenied), 15.0, 30.0)]
 #[case::looked(tried(9, 0), Outcome::Looked(Account::Available), 2400.0, 3600.0)]
-#[case::looked_and_not_available(tried(2, 0), Outcome::Looked(Account::NotAvailable), 10.0, 20.0)]
+#[case::looked_and_not_available(
+    tried(2, 0),
+    Outcome::Looked(Account::NotAvailable(None)),
+    10.0,
+    20.0
+)]
 #[case::in_sync(tried(9, 0), settled(Decision::InSync { renew_fingerprint: false }), 2400.0, 3600.0)]
 #[case::suspended(tried(9, 0), settled(Decision::Suspended), 2400.0, 3600.0)]
 #[case::held_of_late(

@@ -251,21 +251,24 @@ impl Memory {
 
     /// The operator has stopped waiting for the answer to a reset of this account.
     pub fn remember(&self, target: &Target, value: &StoredFingerprint, now: Instant) {
-        self.sends.entry(target.clone()).and_upsert_with(|known| {
-            let mut sends = known.map_or_else(VecDeque::new, |known| (*known.into_value()).clone());
-            sends.retain(|(known, _)| known != value);
-            sends.push_back((value.clone(), now));
-            while sends.len() > MOST {
-                sends.pop_front();
-            }
-            Arc::new(sends)
-        });
+        self.sends
+            .entry(target.without_case())
+            .and_upsert_with(|known| {
+                let mut sends =
+                    known.map_or_else(VecDeque::new, |known| (*known.into_value()).clone());
+                sends.retain(|(known, _)| known != value);
+                sends.push_back((value.clone(), now));
+                while sends.len() > MOST {
+                    sends.pop_front();
+                }
+                Arc::new(sends)
+            });
     }
 
     /// What is remembered of this account and still open, with times of the clock that reads `now` at `instant`.
     #[must_use]
     pub fn recall(&self, target: &Target, now: Timestamp, instant: Instant) -> Vec<UnansweredSend> {
-        let Some(sends) = self.sends.get(target) else {
+        let Some(sends) = self.sends.get(&target.without_case()) else {
             return Vec::new();
         };
         let aged = sends.iter().map(|(value, ended)| {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::rds::classification::{Class, Reason};
+use crate::rds::endpoint::Host;
 use crate::rds::error::Transport;
 use crate::rds::identifier::{Code, RequestId};
 
@@ -98,6 +99,8 @@ pub struct CredentialsError {
     explanation: Cow<'static, str>,
     code: Option<Code>,
     request_id: Option<RequestId>,
+    /// Boxed, so that a result is small.
+    host: Option<Box<Host>>,
     retry_after: Option<Duration>,
 }
 
@@ -111,6 +114,7 @@ impl CredentialsError {
             explanation: explanation.into(),
             code: None,
             request_id: None,
+            host: None,
             retry_after: None,
         }
     }
@@ -121,23 +125,35 @@ impl CredentialsError {
         Self::new(origin, Kind::Misconfigured, explanation)
     }
 
-    /// No answer from `server`, which `check` says how to look after.
+    /// No answer from `server` at `host`. `check` says what to look at.
     pub(super) fn unreachable(
         origin: SourceName,
         server: &str,
+        host: &Host,
         transport: Transport,
         check: &str,
     ) -> Self {
         let what = match transport {
-            Transport::Connect => format!("{server} could not be reached"),
-            Transport::Tls => format!("the connection to {server} is not trustworthy"),
-            Transport::Timeout => format!("{server} did not answer in time"),
+            Transport::Connect => format!("{server} could not be reached at {host}"),
+            Transport::NoSuchHost => format!(
+                "{server} could not be reached, since there is no host {host}: DNS has no address of that name"
+            ),
+            Transport::Tls => format!("the connection to {server} at {host} is not trustworthy"),
+            Transport::Timeout => format!("{server} did not answer in time at {host}"),
             Transport::Broken => {
-                format!("the connection to {server} broke before the answer came")
+                format!("the connection to {server} at {host} broke before the answer came")
             }
         };
         let explanation = format!("{what}; the operator tries again; if it lasts, check {check}");
-        Self::new(origin, Kind::Transient, explanation)
+        Self::new(origin, Kind::Transient, explanation).called_in_vain(host)
+    }
+
+    /// With the host from which no answer came that says why.
+    pub(super) fn called_in_vain(self, host: &Host) -> Self {
+        Self {
+            host: Some(Box::new(host.clone())),
+            ..self
+        }
     }
 
     /// With what the answer had that may be shown.
@@ -201,6 +217,12 @@ impl CredentialsError {
     #[must_use]
     pub fn request_id(&self) -> Option<&RequestId> {
         self.request_id.as_ref()
+    }
+
+    /// The host that was called, where no answer came from it that says why.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_deref()
     }
 
     /// How long the cloud wants to be left alone.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::rds::client::{ClientError, http_clients, transport};
 use crate::rds::endpoint::Endpoint;
-use crate::rds::error::{CallError, Transport};
+use crate::rds::error::Transport;
 use crate::rds::response::time_left;
 
 /// The official SDKs' value.
@@ -77,10 +77,7 @@ pub(super) async fn exchange(
     request: RequestBuilder,
     timeout: Duration,
 ) -> Result<Answer, HttpError> {
-    let lost = |error: reqwest::Error| match transport(&error) {
-        CallError::Transport(transport) => HttpError::Transport(transport),
-        _ => HttpError::Transport(Transport::Broken),
-    };
+    let lost = |error: reqwest::Error| HttpError::Transport(transport(&error));
     let mut response = request.timeout(timeout).send().await.map_err(lost)?;
     let status = response.status().as_u16();
     let time_left = time_left(

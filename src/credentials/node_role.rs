@@ -18,6 +18,7 @@ use super::issued::{IssuedCredentials, TemporaryKey};
 use super::method::Method;
 use super::settings::{MetadataEndpoint, Settings};
 use super::text::plain;
+use crate::rds::endpoint;
 
 const DISABLED: &str = "ALIBABA_CLOUD_ECS_METADATA_DISABLED";
 const ROLE_NAME: &str = "ALIBABA_CLOUD_ECS_METADATA";
@@ -101,11 +102,12 @@ async fn token(
     allow_v1: bool,
 ) -> Result<Option<Zeroizing<String>>, CredentialsError> {
     let url = endpoint.at("/latest/api/token");
+    let host = endpoint::Host::of(&url);
     let request = http
         .to_url(&url)
         .request(HttpMethod::PUT, url)
         .header("X-aliyun-ecs-metadata-token-ttl-seconds", TOKEN_LIVES_FOR);
-    let answer = ask(origin, request).await?;
+    let answer = ask(origin, &host, request).await?;
     let text = str::from_utf8(&answer.body).map(str::trim);
     match (answer.status, text) {
         (200, Ok(text)) if is_token(text) => Ok(Some(Zeroizing::new(text.to_owned()))),
@@ -157,11 +159,12 @@ impl Service<'_> {
         let url = self.endpoint.at(&format!(
             "/latest/meta-data/ram/security-credentials/{role_name}"
         ));
+        let host = endpoint::Host::of(&url);
         let mut request = self.http.to_url(&url).get(url);
         if let Some(token) = &self.token {
             request = request.header("X-aliyun-ecs-metadata-token", token.as_str());
         }
-        let answer = ask(self.origin, request).await?;
+        let answer = ask(self.origin, &host, request).await?;
         match answer.status {
             200 => Ok(answer),
             404 => Err(no_role(self.origin)),
@@ -176,14 +179,19 @@ impl Service<'_> {
 
 async fn ask(
     origin: SourceName,
+    host: &endpoint::Host,
     request: reqwest::RequestBuilder,
 ) -> Result<Answer, CredentialsError> {
     exchange(request, TIMEOUT)
         .await
         .map_err(|error| match error {
-            HttpError::Transport(transport) => {
-                CredentialsError::unreachable(origin, "the metadata service", transport, CHECK)
-            }
+            HttpError::Transport(transport) => CredentialsError::unreachable(
+                origin,
+                "the metadata service",
+                host,
+                transport,
+                CHECK,
+            ),
             HttpError::TooLong => fault(origin),
         })
 }

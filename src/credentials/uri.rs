@@ -9,7 +9,7 @@ use super::host::Host;
 use super::http::{Http, HttpError, exchange};
 use super::issued::{IssuedCredentials, TemporaryKey};
 use super::method::Method;
-use crate::rds::endpoint::Endpoint;
+use crate::rds::endpoint::{self, Endpoint};
 
 const URI: &str = "ALIBABA_CLOUD_CREDENTIALS_URI";
 
@@ -52,16 +52,17 @@ pub(super) async fn obtain(http: &Http, uri: &Url) -> Result<IssuedCredentials, 
             HttpError::Transport(transport) => CredentialsError::unreachable(
                 ORIGIN,
                 "the server of the credentials URI",
+                &endpoint::Host::of(uri),
                 transport,
                 "ALIBABA_CLOUD_CREDENTIALS_URI and that server",
             ),
-            HttpError::TooLong => no_credentials(),
+            HttpError::TooLong => no_credentials(uri),
         })?;
     match answer.status {
         200 => serde_json::from_slice(&answer.body)
             .ok()
             .and_then(|key: TemporaryKey| key.issued(ORIGIN))
-            .ok_or_else(no_credentials),
+            .ok_or_else(|| no_credentials(uri)),
         401 | 403 | 404 => Err(CredentialsError::new(
             ORIGIN,
             Kind::Denied,
@@ -72,16 +73,16 @@ pub(super) async fn obtain(http: &Http, uri: &Url) -> Result<IssuedCredentials, 
             Kind::Throttled,
             "the server of the credentials URI is asked too often; the operator waits and tries again",
         )),
-        _ => Err(no_credentials()),
+        _ => Err(no_credentials(uri)),
     }
 }
 
-fn no_credentials() -> CredentialsError {
-    CredentialsError::new(
-        ORIGIN,
-        Kind::Transient,
-        "the answer of the credentials URI is not AccessKeyId, AccessKeySecret, SecurityToken and Expiration; the operator tries again; if it lasts, check ALIBABA_CLOUD_CREDENTIALS_URI and its server",
-    )
+fn no_credentials(uri: &Url) -> CredentialsError {
+    let host = endpoint::Host::of(uri);
+    let explanation = format!(
+        "the answer of the credentials URI at {host} is not AccessKeyId, AccessKeySecret, SecurityToken and Expiration; the operator tries again; if it lasts, check ALIBABA_CLOUD_CREDENTIALS_URI and its server"
+    );
+    CredentialsError::new(ORIGIN, Kind::Transient, explanation).called_in_vain(&host)
 }
 
 #[cfg(test)]

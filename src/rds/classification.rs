@@ -28,6 +28,8 @@ pub enum Class {
     InstanceBusy,
     /// Somebody has to change something first.
     PersonNeeded,
+    /// What is missing may be created at any moment: a resource and what it names are often applied together.
+    Awaited,
 }
 
 /// What stands in the way, as a condition's reason names it.
@@ -42,11 +44,13 @@ pub enum Reason {
     InstanceNotFound,
     AccountNotFound,
     AccountNotAvailable,
+    AccountLocked,
     AccountNotSupported,
     AccessDenied,
     CredentialsUnavailable,
     Throttled,
     RdsUnavailable,
+    EndpointNotFound,
     ClockSkew,
     Rejected,
     PasswordInvalid,
@@ -54,17 +58,19 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::InstanceNotRunning,
         Self::InstanceLocked,
         Self::InstanceNotFound,
         Self::AccountNotFound,
         Self::AccountNotAvailable,
+        Self::AccountLocked,
         Self::AccountNotSupported,
         Self::AccessDenied,
         Self::CredentialsUnavailable,
         Self::Throttled,
         Self::RdsUnavailable,
+        Self::EndpointNotFound,
         Self::ClockSkew,
         Self::Rejected,
         Self::PasswordInvalid,
@@ -79,11 +85,13 @@ impl Reason {
             Self::InstanceNotFound => "InstanceNotFound",
             Self::AccountNotFound => "AccountNotFound",
             Self::AccountNotAvailable => "AccountNotAvailable",
+            Self::AccountLocked => "AccountLocked",
             Self::AccountNotSupported => "AccountNotSupported",
             Self::AccessDenied => "AccessDenied",
             Self::CredentialsUnavailable => "CredentialsUnavailable",
             Self::Throttled => "Throttled",
             Self::RdsUnavailable => "RdsUnavailable",
+            Self::EndpointNotFound => "EndpointNotFound",
             Self::ClockSkew => "ClockSkew",
             Self::Rejected => "Rejected",
             Self::PasswordInvalid => "PasswordInvalid",

@@ -4,10 +4,11 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
-    Client, ClientBuilder, Response,
+    Client, ClientBuilder, Response, Url,
     header::{ACCEPT, HeaderValue},
     redirect, retry,
 };
+use rustls::pki_types::InvalidDnsNameError;
 use secrecy::ExposeSecret;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -19,6 +20,7 @@ use super::{
     error::{CallError, RequestId, Transport},
     identifier::Secrets,
     password::Password,
+    resolver::{LookupError, SystemResolver},
     response::{ACCOUNTS_PER_PAGE, AccountStatus, Answer, DbInstance, time_left},
     signature::{ApiRequest, SignatureMethod, SignedRequest},
 };
@@ -102,6 +104,7 @@ pub(crate) fn http_clients(
             .redirect(redirect::Policy::none())
             // Each send needs a nonce and a timestamp of its own.
             .retry(retry::never())
+            .dns_resolver(SystemResolver)
             .referer(false);
         configure(builder)
     };
@@ -233,8 +236,8 @@ impl RdsClient {
             .timeout(request.timeout)
             .send()
             .await
-            .map_err(|error| transport(&error))?;
-        read(response).await
+            .map_err(|error| lost(&error, endpoint))?;
+        read(response, endpoint).await
     }
 }
 
@@ -252,7 +255,7 @@ fn token(credentials: &Credentials) -> &str {
         .map_or("", |token| token.expose_secret())
 }
 
-async fn read(mut response: Response) -> Result<Answer, CallError> {
+async fn read(mut response: Response, endpoint: &Endpoint) -> Result<Answer, CallError> {
     let status = response.status().as_u16();
     let time_left = time_left(
         ["x-ratelimit-user-api", "x-ratelimit-user"]
@@ -261,37 +264,54 @@ async fn read(mut response: Response) -> Result<Answer, CallError> {
             .filter_map(|value| value.to_str().ok()),
     );
     let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));
-    while let Some(chunk) = response.chunk().await.map_err(|error| transport(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| lost(&error, endpoint))?
+    {
         if body.len() + chunk.len() > LONGEST_ANSWER {
-            return Err(CallError::Unreadable { status });
+            let host = endpoint.name();
+            return Err(CallError::Unreadable { status, host });
         }
         body.extend_from_slice(&chunk);
     }
     Ok(Answer {
+        host: endpoint.name(),
         status,
         time_left,
         body,
     })
 }
 
+fn lost(error: &reqwest::Error, endpoint: &Endpoint) -> CallError {
+    CallError::Transport(transport(error), endpoint.name())
+}
+
 /// Keeps the kind of a failure and nothing of its text, which names the URL.
-pub(crate) fn transport(error: &reqwest::Error) -> CallError {
-    CallError::Transport(if error.is_connect() && is_about_tls(error) {
+pub(crate) fn transport(error: &reqwest::Error) -> Transport {
+    let host = error.url().and_then(Url::host_str).unwrap_or_default();
+    let is_absent = cause::<LookupError>(error).is_some_and(|error| error.is_absence_of(host))
+        // Nor is there a host whose name is none of DNS, which TLS finds first.
+        || cause::<InvalidDnsNameError>(error).is_some();
+    if error.is_connect() && cause::<rustls::Error>(error).is_some() {
         Transport::Tls
+    } else if error.is_connect() && is_absent {
+        Transport::NoSuchHost
     } else if error.is_connect() {
         Transport::Connect
     } else if error.is_timeout() {
         Transport::Timeout
     } else {
         Transport::Broken
-    })
+    }
 }
 
-fn is_about_tls(error: &reqwest::Error) -> bool {
+/// The first cause of this type.
+fn cause<E: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&E> {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        if error.is::<rustls::Error>() {
-            return true;
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
         }
         // An I/O error does not name the error within it as its source, and they come nested.
         let within = error
@@ -302,7 +322,7 @@ fn is_about_tls(error: &reqwest::Error) -> bool {
             None => error.source(),
         };
     }
-    false
+    None
 }
 
 #[cfg(test)]
@@ -514,19 +534,23 @@ mod tests {
     }
 
     #[rstest]
-    #[case::nothing("", CallError::Transport(Transport::Broken))]
-    #[case::not_http("SSH-2.0-OpenSSH\r\n", CallError::Transport(Transport::Broken))]
-    #[case::cut_short(&YES[..YES.len() - 1], CallError::Transport(Transport::Broken))]
-    #[case::empty("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", CallError::Unreadable { status: 200 })]
-    #[case::page("HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\n<html>", CallError::Unreadable { status: 403 })]
+    #[case::nothing("", "broken")]
+    #[case::not_http("SSH-2.0-OpenSSH\r\n", "broken")]
+    #[case::cut_short(&YES[..YES.len() - 1], "broken")]
+    #[case::empty("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "unreadable")]
+    #[case::page(
+        "HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\n<html>",
+        "unreadable"
+    )]
     #[tokio::test]
-    async fn no_proper_answer_is_a_passing_fault(#[case] answer: &str, #[case] error: CallError) {
+    async fn no_proper_answer_is_a_passing_fault(#[case] answer: &str, #[case] label: &str) {
         let (_, outcome) = exchange(answer, HmacSha1).await;
-        assert_eq!(outcome, Err(error.clone()));
+        let error = outcome.unwrap_err();
         assert_eq!(
-            (error.class(), error.outcome_unknown()),
-            (Class::Transient, true)
+            (error.label(), error.class(), error.outcome_unknown()),
+            (label, Class::Transient, true)
         );
+        assert!(error.host().unwrap().to_string().starts_with("127.0.0.1:"));
     }
 
     #[rstest]
@@ -536,7 +560,8 @@ mod tests {
     async fn a_longer_answer_is_not_read_to_its_end(#[case] head: String) {
         let answer = head + r#"{"RequestId":"1"}"# + &" ".repeat(LONGEST_ANSWER);
         let (_, outcome) = exchange(answer, HmacSha1).await;
-        assert_eq!(outcome, Err(CallError::Unreadable { status: 200 }));
+        let error = outcome.unwrap_err();
+        assert_eq!((error.label(), error.status()), ("unreadable", Some(200)));
     }
 
     #[tokio::test]
@@ -558,7 +583,8 @@ mod tests {
             "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{location}/\r\ncontent-length: 0\r\n\r\n"
         );
         let (_, outcome) = exchange(answer, HmacSha1).await;
-        assert_eq!(outcome, Err(CallError::Unreadable { status: 307 }));
+        let error = outcome.unwrap_err();
+        assert_eq!((error.label(), error.status()), ("unreadable", Some(307)));
         assert!(elsewhere.accept().now_or_never().is_none());
     }
 
@@ -597,7 +623,10 @@ mod tests {
                 Duration::from_millis(100),
             )
             .await;
-        assert_eq!(outcome, Err(CallError::Transport(Transport::Timeout)));
+        assert_eq!(
+            outcome,
+            Err(CallError::Transport(Transport::Timeout, endpoint.name()))
+        );
     }
 
     #[tokio::test]
@@ -614,8 +643,59 @@ mod tests {
         )
         .await;
         let error = error.unwrap_err();
-        assert_eq!(error, CallError::Transport(Transport::Connect));
+        assert_eq!(
+            error,
+            CallError::Transport(Transport::Connect, endpoint.name())
+        );
         assert!(!error.outcome_unknown());
+    }
+
+    /// A region that no DNS can have an address for, so that the system says so without asking a name server.
+    #[tokio::test]
+    async fn a_host_that_does_not_exist_is_told_apart() {
+        let region = "a".repeat(64).parse().unwrap();
+        let endpoint = Endpoint::of_region(&region, crate::rds::endpoint::Network::Vpc);
+        // Through no proxy, which would do the lookup.
+        let client = RdsClient {
+            encrypted: client(HmacSha1, Timeouts::default()).loopback,
+            ..client(HmacSha1, Timeouts::default())
+        };
+        let error = reset(&client, &endpoint, &credentials(None)).await;
+        let error = error.unwrap_err();
+        assert_eq!(
+            error,
+            CallError::Transport(Transport::NoSuchHost, endpoint.name())
+        );
+        assert_eq!(error.reason(), Reason::EndpointNotFound);
+        assert!(!error.outcome_unknown());
+    }
+
+    /// Only the absence of the host that was to be called is told as that. The names are answered without a name server.
+    #[rstest]
+    #[case::looked_up(None, "http://HOST/", Transport::NoSuchHost)]
+    #[case::no_name_for_tls(None, "https://HOST/", Transport::NoSuchHost)]
+    #[case::a_proxy_that_is_not_there(
+        Some("http://HOST:1/"),
+        "http://other.example/",
+        Transport::Connect
+    )]
+    #[tokio::test]
+    async fn which_host_is_not_there(
+        #[case] proxy: Option<&str>,
+        #[case] url: &str,
+        #[case] expected: Transport,
+    ) {
+        let with_host = |url: &str| url.replace("HOST", &format!("rds.{}.example", "a".repeat(64)));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let proxy = proxy.map(|proxy| reqwest::Proxy::all(with_host(proxy)).unwrap());
+        let client = Client::builder().no_proxy().dns_resolver(SystemResolver);
+        let client = match proxy {
+            Some(proxy) => client.proxy(proxy),
+            None => client,
+        };
+        let client = client.build().unwrap();
+        let error = client.get(with_host(url)).send().await.unwrap_err();
+        assert_eq!(transport(&error), expected, "{error:?}");
     }
 
     #[tokio::test]
@@ -635,7 +715,10 @@ mod tests {
         let credentials = credentials(None);
         let (sent, outcome) =
             tokio::join!(answer_in_clear, reset(&client, &endpoint, &credentials));
-        assert_eq!(outcome, Err(CallError::Transport(Transport::Tls)));
+        assert_eq!(
+            outcome,
+            Err(CallError::Transport(Transport::Tls, endpoint.name()))
+        );
         assert!(!String::from_utf8_lossy(&sent).contains("Action"));
     }
 

@@ -1,6 +1,6 @@
 //! Where requests are sent.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use reqwest::Url;
 use thiserror::Error;
@@ -110,6 +110,33 @@ impl fmt::Display for Network {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint(Url);
 
+/// A server's host, and port unless it is the scheme's own. It holds no secret: neither user information nor a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host(Arc<str>);
+
+impl Host {
+    /// That of a URL.
+    pub(crate) fn of(url: &Url) -> Self {
+        let name = url.host_str().unwrap_or_default();
+        Self(match url.port() {
+            Some(port) => format!("{name}:{port}").into(),
+            None => name.into(),
+        })
+    }
+
+    /// For tests of modules that have no endpoint.
+    #[cfg(test)]
+    pub(crate) fn for_test(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// What is wrong with an endpoint. The text itself is not repeated: it may hold a password by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EndpointError {
@@ -163,6 +190,12 @@ impl Endpoint {
     /// Host, and port unless it is the scheme's own: what the header `Host` holds.
     pub(crate) fn host(&self) -> &str {
         self.0.authority()
+    }
+
+    /// The host, for messages.
+    #[must_use]
+    pub fn name(&self) -> Host {
+        Host::of(&self.0)
     }
 
     /// The URL of a request with this query (already percent-encoded). RPC APIs know one path only, `/`.
@@ -294,7 +327,15 @@ mod tests {
     #[case("https://rds.aliyuncs.com:8443", "rds.aliyuncs.com:8443")]
     #[case("http://[::1]:8080", "[::1]:8080")]
     fn hosts(#[case] text: &str, #[case] host: &str) {
-        assert_eq!(text.parse::<Endpoint>().unwrap().host(), host);
+        let endpoint: Endpoint = text.parse().unwrap();
+        assert_eq!(endpoint.host(), host);
+        assert_eq!(endpoint.name().to_string(), host);
+    }
+
+    #[test]
+    fn a_host_is_told_without_what_may_be_secret() {
+        let url = Url::parse("https://user:word@a.example:8443/path?token=x#y").unwrap();
+        assert_eq!(Host::of(&url).to_string(), "a.example:8443");
     }
 
     #[rstest]

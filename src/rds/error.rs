@@ -1,11 +1,13 @@
 //! How a call can fail, without a word that the cloud wrote.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::{
     classification::{self, UNKNOWN_REFUSAL, UNKNOWN_SERVER_FAULT},
+    endpoint::Host,
     identifier::Secrets,
     signature::MalformedCredentials,
 };
@@ -24,26 +26,34 @@ pub enum CallError {
     #[error(transparent)]
     Credentials(#[from] MalformedCredentials),
     /// No answer.
-    #[error("{}", .0.explanation())]
-    Transport(Transport),
+    #[error("{}", .0.explanation(.1))]
+    Transport(Transport, Host),
     /// An answer that RDS does not give.
-    #[error("{UNREADABLE} (HTTP {status})")]
+    #[error("{} (HTTP {status})", unreadable(.host))]
     Unreadable {
         /// The HTTP status.
         status: u16,
+        /// The host that was called.
+        host: Host,
     },
     /// RDS said no.
     #[error("RDS refused the request with {}: {}", .0.code, .0.entry.explanation)]
     Refused(Refusal),
 }
 
-const UNREADABLE: &str = "the answer is not one of RDS, so something on the way may have answered in its place; the operator tries again";
+fn unreadable(host: &Host) -> String {
+    format!(
+        "the answer of {host} is not one of RDS, so something on the way may have answered in its place; the operator tries again"
+    )
+}
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// No connection: name not found, refused, no route, or too slow.
+    /// No connection: the lookup of the name failed, refused, no route, or too slow.
     Connect,
+    /// No connection: DNS says that there is no host of this name, or that it has no address.
+    NoSuchHost,
     /// A connection, but no trust: the certificate is not valid for this host.
     Tls,
     /// Sent, and no complete answer within the time allowed.
@@ -53,24 +63,30 @@ pub enum Transport {
 }
 
 impl Transport {
-    fn explanation(self) -> &'static str {
+    fn explanation(self, host: &Host) -> String {
         match self {
-            Self::Connect => {
-                "RDS could not be reached; the operator tries again; if it lasts, check endpoint, DNS, proxy and network policies"
+            Self::Connect => format!(
+                "RDS could not be reached at {host}; the operator tries again; if it lasts, check endpoint, DNS, proxy and network policies"
+            ),
+            Self::NoSuchHost => format!(
+                "there is no host {host}: DNS has no address of that name; check spec.regionId, and the operator's --region, --rds-network and --rds-endpoint; the operator tries again"
+            ),
+            Self::Tls => format!(
+                "the connection to RDS at {host} is not trustworthy; check endpoint, proxy and the certificate authorities of the image"
+            ),
+            Self::Timeout => {
+                format!("RDS did not answer in time at {host}; the operator tries again")
             }
-            Self::Tls => {
-                "the connection to RDS is not trustworthy; check endpoint, proxy and the certificate authorities of the image"
-            }
-            Self::Timeout => "RDS did not answer in time; the operator tries again",
-            Self::Broken => {
-                "the connection to RDS broke before the answer came; the operator tries again"
-            }
+            Self::Broken => format!(
+                "the connection to RDS at {host} broke before the answer came; the operator tries again"
+            ),
         }
     }
 
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::NoSuchHost => "no_such_host",
             Self::Tls => "tls",
             Self::Timeout => "timeout",
             Self::Broken => "broken",
@@ -137,7 +153,7 @@ impl CallError {
     pub fn class(&self) -> Class {
         match self {
             Self::Credentials(_) => Class::PersonNeeded,
-            Self::Transport(_) | Self::Unreadable { .. } => Class::Transient,
+            Self::Transport(..) | Self::Unreadable { .. } => Class::Transient,
             Self::Refused(refusal) => refusal.entry.class,
         }
     }
@@ -147,19 +163,29 @@ impl CallError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Credentials(_) => Reason::CredentialsUnavailable,
-            Self::Transport(_) | Self::Unreadable { .. } => Reason::RdsUnavailable,
+            Self::Transport(Transport::NoSuchHost, _) => Reason::EndpointNotFound,
+            Self::Transport(..) | Self::Unreadable { .. } => Reason::RdsUnavailable,
             Self::Refused(refusal) => refusal.entry.reason,
         }
     }
 
     /// What it means and what to do: the same text for the same cause, fit for a condition's message.
     #[must_use]
-    pub fn explanation(&self) -> &'static str {
+    pub fn explanation(&self) -> Cow<'static, str> {
         match self {
-            Self::Credentials(_) => MalformedCredentials::EXPLANATION,
-            Self::Transport(transport) => transport.explanation(),
-            Self::Unreadable { .. } => UNREADABLE,
-            Self::Refused(refusal) => refusal.entry.explanation,
+            Self::Credentials(_) => MalformedCredentials::EXPLANATION.into(),
+            Self::Transport(transport, host) => transport.explanation(host).into(),
+            Self::Unreadable { host, .. } => unreadable(host).into(),
+            Self::Refused(refusal) => refusal.entry.explanation.into(),
+        }
+    }
+
+    /// The host that was called in vain: RDS did not answer there.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        match self {
+            Self::Transport(_, host) | Self::Unreadable { host, .. } => Some(host),
+            Self::Credentials(_) | Self::Refused(_) => None,
         }
     }
 
@@ -168,7 +194,7 @@ impl CallError {
     pub fn code(&self) -> Option<&Code> {
         match self {
             Self::Refused(refusal) => Some(&refusal.code),
-            Self::Credentials(_) | Self::Transport(_) | Self::Unreadable { .. } => None,
+            Self::Credentials(_) | Self::Transport(..) | Self::Unreadable { .. } => None,
         }
     }
 
@@ -177,7 +203,7 @@ impl CallError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Credentials(_) => "credentials",
-            Self::Transport(transport) => transport.label(),
+            Self::Transport(transport, _) => transport.label(),
             Self::Unreadable { .. } => "unreadable",
             Self::Refused(refusal) => refusal.code.label(),
         }
@@ -188,6 +214,7 @@ impl CallError {
         metric_labels().chain([
             "credentials",
             "connect",
+            "no_such_host",
             "tls",
             "timeout",
             "broken",
@@ -200,7 +227,7 @@ impl CallError {
     pub fn request_id(&self) -> Option<&RequestId> {
         match self {
             Self::Refused(refusal) => refusal.request_id.as_ref(),
-            Self::Credentials(_) | Self::Transport(_) | Self::Unreadable { .. } => None,
+            Self::Credentials(_) | Self::Transport(..) | Self::Unreadable { .. } => None,
         }
     }
 
@@ -208,8 +235,8 @@ impl CallError {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Credentials(_) | Self::Transport(_) => None,
-            Self::Unreadable { status } => Some(*status),
+            Self::Credentials(_) | Self::Transport(..) => None,
+            Self::Unreadable { status, .. } => Some(*status),
             Self::Refused(refusal) => Some(refusal.status),
         }
     }
@@ -219,7 +246,7 @@ impl CallError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
-            Self::Credentials(_) | Self::Transport(_) | Self::Unreadable { .. } => None,
+            Self::Credentials(_) | Self::Transport(..) | Self::Unreadable { .. } => None,
         }
     }
 
@@ -227,10 +254,12 @@ impl CallError {
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
         match self {
-            Self::Credentials(_) | Self::Transport(Transport::Connect | Transport::Tls) => false,
-            Self::Transport(Transport::Timeout | Transport::Broken) | Self::Unreadable { .. } => {
-                true
+            Self::Credentials(_)
+            | Self::Transport(Transport::Connect | Transport::NoSuchHost | Transport::Tls, _) => {
+                false
             }
+            Self::Transport(Transport::Timeout | Transport::Broken, _)
+            | Self::Unreadable { .. } => true,
             Self::Refused(refusal) => refusal.entry.class == Class::Transient,
         }
     }
@@ -253,6 +282,17 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    fn lost(transport: Transport) -> CallError {
+        CallError::Transport(transport, Host::for_test("rds.aliyuncs.com"))
+    }
+
+    fn unreadable(status: u16) -> CallError {
+        CallError::Unreadable {
+            status,
+            host: Host::for_test("rds.aliyuncs.com"),
+        }
+    }
 
     fn refused(code: &str, status: u16) -> CallError {
         let id = Some("D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD");
@@ -283,12 +323,13 @@ mod tests {
         Class::PersonNeeded,
         Reason::AccessDenied
     )]
+    #[case(lost(Transport::Timeout), Class::Transient, Reason::RdsUnavailable)]
     #[case(
-        CallError::Transport(Transport::Timeout),
+        lost(Transport::NoSuchHost),
         Class::Transient,
-        Reason::RdsUnavailable
+        Reason::EndpointNotFound
     )]
-    #[case(CallError::Unreadable { status: 403 }, Class::Transient, Reason::RdsUnavailable)]
+    #[case(unreadable(403), Class::Transient, Reason::RdsUnavailable)]
     #[case(
         CallError::Credentials(MalformedCredentials),
         Class::PersonNeeded,
@@ -303,11 +344,12 @@ mod tests {
     #[case(refused("OperationDenied.DBInstanceStatus", 403), false)]
     #[case(refused("InvalidAccountPassword.Format", 400), false)]
     #[case(CallError::Credentials(MalformedCredentials), false)]
-    #[case(CallError::Transport(Transport::Connect), false)]
-    #[case(CallError::Transport(Transport::Tls), false)]
-    #[case(CallError::Transport(Transport::Timeout), true)]
-    #[case(CallError::Transport(Transport::Broken), true)]
-    #[case(CallError::Unreadable { status: 200 }, true)]
+    #[case(lost(Transport::Connect), false)]
+    #[case(lost(Transport::NoSuchHost), false)]
+    #[case(lost(Transport::Tls), false)]
+    #[case(lost(Transport::Timeout), true)]
+    #[case(lost(Transport::Broken), true)]
+    #[case(unreadable(200), true)]
     fn only_some_failures_leave_no_doubt(#[case] error: CallError, #[case] unknown: bool) {
         assert_eq!(error.outcome_unknown(), unknown);
     }
@@ -348,13 +390,33 @@ mod tests {
             refused("Throttling.User", 400),
             refused("NeverSeen", 400),
             CallError::Credentials(MalformedCredentials),
-            CallError::Transport(Transport::Connect),
-            CallError::Transport(Transport::Tls),
-            CallError::Transport(Transport::Timeout),
-            CallError::Transport(Transport::Broken),
-            CallError::Unreadable { status: 200 },
+            lost(Transport::Connect),
+            lost(Transport::NoSuchHost),
+            lost(Transport::Tls),
+            lost(Transport::Timeout),
+            lost(Transport::Broken),
+            unreadable(200),
         ] {
             assert!(CallError::labels().any(|label| label == error.label()));
         }
+    }
+
+    /// Whatever went wrong on the way: the host that was called stands in the text, and there is none where RDS answered.
+    #[rstest]
+    #[case(lost(Transport::Connect))]
+    #[case(lost(Transport::NoSuchHost))]
+    #[case(lost(Transport::Tls))]
+    #[case(lost(Transport::Timeout))]
+    #[case(lost(Transport::Broken))]
+    #[case(unreadable(502))]
+    fn what_failed_on_the_way_names_the_host(#[case] error: CallError) {
+        assert_eq!(
+            error.host().map(ToString::to_string).as_deref(),
+            Some("rds.aliyuncs.com")
+        );
+        for text in [error.to_string(), error.explanation().into_owned()] {
+            assert!(text.contains("rds.aliyuncs.com"), "{text}");
+        }
+        assert_eq!(refused("InternalError", 500).host(), None);
     }
 }

@@ -117,7 +117,7 @@ pub(crate) struct Secrets<'a>(pub(crate) &'a [&'a str]);
 
 impl Secrets<'_> {
     /// Whether `text` holds a secret: as it is, in another case, percent-encoded, in Base64 or in hexadecimal.
-    fn are_in(&self, text: &str) -> bool {
+    pub(super) fn are_in(&self, text: &str) -> bool {
         let text = text.to_ascii_lowercase();
         self.0
             .iter()

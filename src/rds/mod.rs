@@ -5,7 +5,7 @@
 //! share. Nothing here knows Kubernetes.
 //!
 //! No password leaves this module but in a TLS-protected request (in its body or in its URL: [`signature`]): errors keep
-//! no URL, and nothing that the cloud wrote except identifiers that [`identifier`] found harmless.
+//! no URL, and nothing that the cloud wrote except identifiers and words that [`identifier`] and [`word`] found harmless.
 
 pub mod classification;
 pub mod client;
@@ -17,5 +17,7 @@ pub mod limit;
 #[cfg(test)]
 pub(crate) mod near_json;
 pub mod password;
+pub mod resolver;
 pub mod response;
 pub mod signature;
+pub mod word;

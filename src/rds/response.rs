@@ -13,42 +13,11 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{
+    endpoint::Host,
     error::{CallError, Class, Reason, Refusal, RequestId},
     identifier::Secrets,
+    word::Word,
 };
-
-/// States that RDS documents, or that its official Terraform provider knows, other than `Running`, `Deleting` and
-/// `Released`. Source: <https://www.alibabacloud.com/help/doc-detail/26315.html>.
-const KNOWN_STATES: &[&str] = &[
-    "Creating",
-    "Rebooting",
-    "Stopping",
-    "Stopped",
-    "DBInstanceClassChanging",
-    "TRANSING",
-    "EngineVersionUpgrading",
-    "TransingToOthers",
-    "GuardDBInstanceCreating",
-    "Restoring",
-    "Importing",
-    "ImportingFromOthers",
-    "DBInstanceNetTypeChanging",
-    "GuardSwitching",
-    "INS_CLONING",
-    "CONFIG_ENCRYPTING",
-    "SSL_MODIFYING",
-    "TDE_MODIFYING",
-    "NET_DELETING",
-];
-
-/// Lock modes that RDS documents, other than `Unlock`.
-const KNOWN_LOCKS: &[&str] = &[
-    "ManualLock",
-    "LockByExpiration",
-    "LockByRestoration",
-    "LockByDiskQuota",
-    "LockReadInstanceByDiskQuota",
-];
 
 /// Most accounts on one page of `DescribeAccounts`.
 pub(super) const ACCOUNTS_PER_PAGE: &str = "200";
@@ -68,50 +37,52 @@ pub struct DbInstance {
     pub request_id: RequestId,
 }
 
-/// An instance's state. Only names that are known are kept, since they are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// An instance's state. RDS documents some (<https://www.alibabacloud.com/help/doc-detail/26315.html>), its official Terraform
+/// provider knows others, and new ones appear without notice. So each is told by the name that RDS gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum InstanceStatus {
     /// Usable.
     Running,
-    /// A documented state that is expected to end.
-    NotRunning(&'static str),
-    /// Any other text, or none.
+    /// A state of this name, that is expected to end.
+    NotRunning(Word),
+    /// A text that is not the name of a state, or none.
     Unknown,
     /// Deleting, released, or not listed.
     Gone,
 }
 
 /// Whether an instance is locked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Lock {
     /// Not locked; also if the answer does not say.
     Unlocked,
-    /// Locked, for this documented reason.
-    Locked(&'static str),
-    /// Locked for a reason that is not documented.
+    /// Locked, for the reason of this name.
+    Locked(Word),
+    /// Locked, for a reason that cannot be shown.
     LockedOtherwise,
 }
 
 /// An account's state, as `DescribeAccounts` tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AccountStatus {
     /// Usable, and done with its last change.
     Available,
-    /// Not usable (yet).
-    Unavailable,
-    /// Locked by somebody.
+    /// `Lock`: locked by `LockAccount` or in the console, until it is unlocked in the same way.
     Locked,
-    /// Another state, or the list does not tell.
-    Unknown,
-    /// The instance has no such account.
-    Missing,
+    /// A state of this name, or of none that can be shown; or the list does not tell.
+    NotAvailable(Option<Word>),
+    /// RDS lists no account of exactly this name, but perhaps one whose name differs in upper and lower case only.
+    Missing {
+        /// That one's name.
+        listed_as: Option<Word>,
+    },
 }
 
 impl DbInstance {
     /// What keeps accounts from being changed, if anything does.
     #[must_use]
     pub fn obstacle(&self) -> Option<(Class, Reason)> {
-        match (self.status, self.lock) {
+        match (&self.status, &self.lock) {
             (InstanceStatus::Gone, _) => Some((Class::PersonNeeded, Reason::InstanceNotFound)),
             (InstanceStatus::NotRunning(_) | InstanceStatus::Unknown, _) => {
                 Some((Class::InstanceBusy, Reason::InstanceNotRunning))
@@ -126,7 +97,7 @@ impl fmt::Display for InstanceStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Running => "Running",
-            Self::NotRunning(name) => name,
+            Self::NotRunning(name) => name.as_str(),
             Self::Unknown => "an unknown state",
             Self::Gone => "deleted",
         })
@@ -137,7 +108,7 @@ impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unlocked => "Unlock",
-            Self::Locked(name) => name,
+            Self::Locked(name) => name.as_str(),
             Self::LockedOtherwise => "an unknown lock",
         })
     }
@@ -145,6 +116,8 @@ impl fmt::Display for Lock {
 
 /// An answer as it came.
 pub(super) struct Answer {
+    /// The host that was called.
+    pub(super) host: Host,
     pub(super) status: u16,
     /// From [`time_left`].
     pub(super) time_left: Option<Duration>,
@@ -193,8 +166,8 @@ impl Answer {
                 .find(of_this_instance)
                 .ok_or_else(|| self.unreadable())?;
             (
-                instance_status(text_of(attributes, "DBInstanceStatus")),
-                lock(text_of(attributes, "LockMode")),
+                instance_status(text_of(attributes, "DBInstanceStatus"), secrets),
+                lock(text_of(attributes, "LockMode"), secrets),
             )
         };
         Ok(DbInstance {
@@ -216,15 +189,26 @@ impl Answer {
         let account = accounts
             .iter()
             .find(|account| text_of(account, "AccountName") == Some(account_name));
-        Ok(
-            match account.map(|account| text_of(account, "AccountStatus")) {
-                Some(Some("Available")) => AccountStatus::Available,
-                Some(Some("Unavailable")) => AccountStatus::Unavailable,
-                Some(Some("Lock")) => AccountStatus::Locked,
-                None if accounts.len() < FULL_PAGE => AccountStatus::Missing,
-                Some(_) | None => AccountStatus::Unknown,
-            },
-        )
+        if let Some(account) = account {
+            return Ok(match text_of(account, "AccountStatus") {
+                Some("Available") => AccountStatus::Available,
+                Some("Lock") => AccountStatus::Locked,
+                other => AccountStatus::NotAvailable(
+                    other.and_then(|text| Word::of_state(text, secrets)),
+                ),
+            });
+        }
+        // It could be on the next page.
+        if accounts.len() >= FULL_PAGE {
+            return Ok(AccountStatus::NotAvailable(None));
+        }
+        let names = accounts
+            .iter()
+            .filter_map(|account| text_of(account, "AccountName"));
+        let mut alike = names.filter_map(|name| Word::of_account(name, account_name));
+        Ok(AccountStatus::Missing {
+            listed_as: alike.next(),
+        })
     }
 
     fn envelope(&self) -> Option<Envelope> {
@@ -247,6 +231,7 @@ impl Answer {
     fn unreadable(&self) -> CallError {
         CallError::Unreadable {
             status: self.status,
+            host: self.host.clone(),
         }
     }
 }
@@ -314,25 +299,21 @@ fn text_of<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.get(name)?.as_str()
 }
 
-fn instance_status(text: Option<&str>) -> InstanceStatus {
+fn instance_status(text: Option<&str>, secrets: &Secrets<'_>) -> InstanceStatus {
     match text {
         Some("Running") => InstanceStatus::Running,
         Some("Deleting" | "Released") => InstanceStatus::Gone,
-        other => {
-            find(KNOWN_STATES, other).map_or(InstanceStatus::Unknown, InstanceStatus::NotRunning)
-        }
+        other => other
+            .and_then(|text| Word::of_state(text, secrets))
+            .map_or(InstanceStatus::Unknown, InstanceStatus::NotRunning),
     }
 }
 
-fn lock(text: Option<&str>) -> Lock {
+fn lock(text: Option<&str>, secrets: &Secrets<'_>) -> Lock {
     match text {
         None | Some("" | "Unlock") => Lock::Unlocked,
-        other => find(KNOWN_LOCKS, other).map_or(Lock::LockedOtherwise, Lock::Locked),
+        Some(text) => Word::of_state(text, secrets).map_or(Lock::LockedOtherwise, Lock::Locked),
     }
-}
-
-fn find(names: &[&'static str], text: Option<&str>) -> Option<&'static str> {
-    names.iter().copied().find(|name| Some(*name) == text)
 }
 
 #[cfg(test)]
@@ -350,9 +331,17 @@ mod tests {
 
     fn answer(status: u16, body: impl AsRef<[u8]>) -> Answer {
         Answer {
+            host: Host::for_test("rds.aliyuncs.com"),
             status,
             time_left: None,
             body: Zeroizing::new(body.as_ref().to_vec()),
+        }
+    }
+
+    fn unreadable(status: u16) -> CallError {
+        CallError::Unreadable {
+            status,
+            host: Host::for_test("rds.aliyuncs.com"),
         }
     }
 
@@ -386,39 +375,57 @@ mod tests {
     #[case(json!("Running"))]
     #[case(json!([{"DBInstanceId": "rm-2", "DBInstanceStatus": "Running"}]))]
     fn answers_about_nothing_are_not_believed(#[case] attributes: Value) {
-        assert_eq!(
-            instance(&attributes),
-            Err(CallError::Unreadable { status: 200 })
-        );
+        assert_eq!(instance(&attributes), Err(unreadable(200)));
     }
 
-    #[test]
-    fn states_are_shown_by_known_names_only() {
-        let shown = |state: &str, lock: &str| {
-            let instance =
-                instance(&json!([{"DBInstanceStatus": state, "LockMode": lock}])).unwrap();
-            format!("{}, {}", instance.status, instance.lock)
-        };
-        assert_eq!(
-            shown("TRANSING", "LockByExpiration"),
-            "TRANSING, LockByExpiration"
-        );
-        assert_eq!(
-            shown("<script>", "Secret12word"),
-            "an unknown state, an unknown lock"
-        );
-        assert_eq!(shown("Released", "Unlock"), "deleted, Unlock");
+    #[rstest]
+    #[case("TRANSING", "LockByExpiration", "TRANSING, LockByExpiration")]
+    #[case(
+        "INS_MAINTAINING",
+        "LockBySomething",
+        "INS_MAINTAINING, LockBySomething"
+    )]
+    #[case("<script>", "a b", "an unknown state, an unknown lock")]
+    #[case("xSecret12word", "Ecret1", "an unknown state, an unknown lock")]
+    #[case("Released", "Unlock", "deleted, Unlock")]
+    fn states_are_shown_by_their_names(
+        #[case] state: &str,
+        #[case] lock: &str,
+        #[case] shown: &str,
+    ) {
+        let attributes = json!([{"DBInstanceStatus": state, "LockMode": lock}]);
+        let body = json!({"RequestId": ID, "Items": {"DBInstanceAttribute": attributes}});
+        let answer = answer(200, body.to_string());
+        let instance = answer
+            .db_instance("rm-1", &Secrets(&["Secret12word"]))
+            .unwrap();
+        assert_eq!(format!("{}, {}", instance.status, instance.lock), shown);
+    }
+
+    fn missing(listed_as: Option<&str>) -> AccountStatus {
+        let word = |name: &str| Word::of_account(name, name).unwrap();
+        AccountStatus::Missing {
+            listed_as: listed_as.map(word),
+        }
+    }
+
+    fn not_available(state: Option<&str>) -> AccountStatus {
+        AccountStatus::NotAvailable(state.map(Word::for_test))
     }
 
     #[rstest]
     #[case(json!([{"AccountName": "app", "AccountStatus": "Available", "PrivExceeded": 0}]), AccountStatus::Available)]
-    #[case(json!([{"AccountName": "app2", "AccountStatus": "Available"}, {"AccountName": "app", "AccountStatus": "Unavailable"}]), AccountStatus::Unavailable)]
+    #[case(json!([{"AccountName": "app2", "AccountStatus": "Available"}, {"AccountName": "app", "AccountStatus": "Unavailable"}]), not_available(Some("Unavailable")))]
     #[case(json!([{"AccountName": "app", "AccountStatus": "Lock"}]), AccountStatus::Locked)]
-    #[case(json!([{"AccountName": "app", "AccountStatus": "Resetting"}]), AccountStatus::Unknown)]
-    #[case(json!([{"AccountName": "app"}]), AccountStatus::Unknown)]
-    #[case(json!([{"AccountName": "APP", "AccountStatus": "Available"}]), AccountStatus::Missing)]
-    #[case(json!([]), AccountStatus::Missing)]
-    #[case(json!(vec![json!({"AccountName": "other"}); FULL_PAGE]), AccountStatus::Unknown)]
+    #[case(json!([{"AccountName": "app", "AccountStatus": "Resetting"}]), not_available(Some("Resetting")))]
+    #[case(json!([{"AccountName": "app", "AccountStatus": "<script>"}]), not_available(None))]
+    #[case(json!([{"AccountName": "app"}]), not_available(None))]
+    #[case(json!([{"AccountName": "APP", "AccountStatus": "Available"}]), missing(Some("APP")))]
+    #[case(json!([{"AccountName": "APP", "AccountStatus": "Available"}, {"AccountName": "app", "AccountStatus": "Lock"}]), AccountStatus::Locked)]
+    #[case(json!([{"AccountName": "app2", "AccountStatus": "Available"}]), missing(None))]
+    #[case(json!([{"AccountName": 1}]), missing(None))]
+    #[case(json!([]), missing(None))]
+    #[case(json!(vec![json!({"AccountName": "APP"}); FULL_PAGE]), not_available(None))]
     fn account_states(#[case] accounts: Value, #[case] status: AccountStatus) {
         let body = json!({"RequestId": ID, "Accounts": {"DBInstanceAccount": accounts}});
         assert_eq!(
@@ -464,7 +471,7 @@ mod tests {
     fn anything_else_is_not_believed(#[case] status: u16, #[case] body: &str) {
         assert_eq!(
             answer(status, body).accepted(&NO_SECRETS),
-            Err(CallError::Unreadable { status })
+            Err(unreadable(status))
         );
     }
 

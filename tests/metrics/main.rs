@@ -375,6 +375,7 @@ async fn a_change_counts_from_when_the_watch_told_of_it() -> Result<()> {
 async fn what_is_stalled_and_what_is_suspended() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
     let operator = in_sync(bed.operator().await?, &bed).await?;
+    bed.make_old("orders-app").await?;
     let refusal = Fault::error(404, "InvalidAccountName.NotFound", "no");
     let refusal = bed.rds.add_fault(refusal.on(Action::ResetAccountPassword));
     bed.rotate("orders-db", "Canary#2").await?;

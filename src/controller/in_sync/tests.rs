@@ -121,6 +121,14 @@ fn it_stays_so(#[case] change: impl Fn(&mut World)) {
     ready("True", "InSync"),
     condition("PasswordSynced", "False", "AccountNotAvailable"),
 ] })))]
+#[case::locked_account_to_look_at(status(json!({ "conditions": [
+    ready("True", "InSync"),
+    condition("PasswordSynced", "False", "AccountLocked"),
+] })))]
+#[case::missing_account_to_look_at(status(json!({ "conditions": [
+    ready("True", "InSync"),
+    condition("PasswordSynced", "False", "AccountNotFound"),
+] })))]
 fn it_is_not_in_sync(#[case] change: impl Fn(&mut World)) {
     let mut world = in_sync();
     change(&mut world);

@@ -615,6 +615,40 @@ fn an_older_resource_does_not_take_over_an_account_that_was_reset() {
     assert_eq!(index.owns(&y, &account(0)), Some(true));
 }
 
+/// SQL Server does not tell names apart that differ in case only, and which engine it is, is not known here.
+#[rstest]
+fn names_that_differ_in_case_only_are_one_account(
+    #[values("ACCOUNT-0", "Account-0", "account-0")] spelled: &str,
+) {
+    let (mut index, (x, _), (y, younger)) = younger_owner();
+    let target = Target {
+        account_name: spelled.to_owned(),
+        ..account(0)
+    };
+    let spelled_so = |name: &ObjectName, resource: &Resource| {
+        let mut json = resource.json(name);
+        json["spec"]["accountName"] = json!(spelled);
+        let watched: Watched = serde_json::from_value(json).unwrap();
+        Facts::of(&watched, |_| true, |_| false)
+    };
+    index.apply(&x, spelled_so(&x, &Resource::new(1)));
+    assert_eq!(index.owns(&x, &target), Some(false));
+    assert_eq!(index.owns(&y, &account(0)), Some(true));
+
+    // Nor does the owner lose the account when its own spelling is corrected, though the other one is older.
+    let corrected = Resource {
+        generation: 2,
+        ..younger
+    };
+    index.apply(&y, spelled_so(&y, &corrected));
+    assert_eq!(index.owns(&y, &target), Some(true));
+    assert_eq!(index.owns(&x, &target), Some(false));
+
+    let concerned = index.delete(&y);
+    assert!(concerned.contains(&x));
+    assert_eq!(index.owns(&x, &target), Some(true));
+}
+
 #[test]
 fn the_owner_stays_the_owner_while_it_cannot_be_decoded() {
     let (mut index, (x, _), (y, younger)) = younger_owner();

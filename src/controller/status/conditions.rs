@@ -1,5 +1,7 @@
 //! The conditions that follow from an outcome, and their words.
 
+use std::time::Duration;
+
 use k8s_controller::conditions::{self, ConditionChange, ConditionStatus, DesiredCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -7,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::super::decide::{
     Decision, Observation, SecretObservation, SecretProblem, unsettled_until,
 };
-use super::super::outcome::{Accepted, Account, Failure, Outcome};
+use super::super::outcome::{Accepted, Account, Failure, Outcome, UNLOCK};
 use super::super::unanswered::MOST;
 use super::{failures, is_due, seconds, unsettled_after};
 use crate::api::{
@@ -17,7 +19,57 @@ use crate::api::{
 use crate::rds::classification::{Reason, TABLE};
 use crate::rds::identifier::Code;
 
-/// Whether a person has to act before this can change.
+/// How long an instance or account that a new spec names may be missing: a pipeline that creates both creates them in the same
+/// minutes.
+pub(super) const NEW_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// How long a change may wait for a host that does not exist: a fault of DNS can say so too, and passes.
+const HOST_MISSING_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// For how long a reason may still pass by itself, though a person has to act in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grace {
+    /// As long after the operator first looked at this spec.
+    OfSpec(Duration),
+    /// As long after the change began to wait.
+    OfChange(Duration),
+}
+
+/// The moments that a [`Grace`] is counted from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Since {
+    /// When the operator first looked at this spec.
+    pub(super) known: Timestamp,
+    /// When the change began to wait, where one does.
+    pub(super) pending: Option<Timestamp>,
+}
+
+impl Grace {
+    fn is_over(self, since: Since, now: Timestamp) -> bool {
+        let (since, longest) = match self {
+            Self::OfSpec(longest) => (Some(since.known), longest),
+            Self::OfChange(longest) => (since.pending, longest),
+        };
+        since.is_some_and(|since| now.duration_since(since).unsigned_abs() >= longest)
+    }
+}
+
+/// For how long this reason, of those that need a person, may still pass by itself.
+#[must_use]
+pub fn grace(reason: ReadyReason) -> Option<Grace> {
+    match reason {
+        ReadyReason::Instance(InstanceReadyReason::InstanceNotFound)
+        | ReadyReason::Password(PasswordSyncedReason::AccountNotFound) => {
+            Some(Grace::OfSpec(NEW_FOR))
+        }
+        ReadyReason::Password(PasswordSyncedReason::EndpointNotFound) => {
+            Some(Grace::OfChange(HOST_MISSING_FOR))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a person has to act before this can change: at once, or after its [`grace`].
 #[must_use]
 pub fn is_stalled(reason: ReadyReason) -> bool {
     match reason {
@@ -44,6 +96,8 @@ pub fn is_stalled(reason: ReadyReason) -> bool {
             | PasswordSyncedReason::Throttled
             | PasswordSyncedReason::RdsUnavailable => false,
             PasswordSyncedReason::AccountNotFound
+            | PasswordSyncedReason::AccountLocked
+            | PasswordSyncedReason::EndpointNotFound
             | PasswordSyncedReason::AccountNotSupported
             | PasswordSyncedReason::AccessDenied
             | PasswordSyncedReason::CredentialsUnavailable
@@ -68,6 +122,7 @@ pub fn ready_reason(reason: Reason) -> ReadyReason {
         Reason::AccountNotAvailable => {
             ReadyReason::Password(PasswordSyncedReason::AccountNotAvailable)
         }
+        Reason::AccountLocked => ReadyReason::Password(PasswordSyncedReason::AccountLocked),
         Reason::AccountNotSupported => {
             ReadyReason::Password(PasswordSyncedReason::AccountNotSupported)
         }
@@ -77,6 +132,7 @@ pub fn ready_reason(reason: Reason) -> ReadyReason {
         }
         Reason::Throttled => ReadyReason::Password(PasswordSyncedReason::Throttled),
         Reason::RdsUnavailable => ReadyReason::Password(PasswordSyncedReason::RdsUnavailable),
+        Reason::EndpointNotFound => ReadyReason::Password(PasswordSyncedReason::EndpointNotFound),
         Reason::ClockSkew => ReadyReason::Password(PasswordSyncedReason::ClockSkew),
         Reason::Rejected => ReadyReason::Password(PasswordSyncedReason::Rejected),
     }
@@ -279,20 +335,12 @@ fn password_state(
     observation: &Observation,
     outcome: &Outcome,
 ) -> State<PasswordSyncedReason> {
-    use ConditionStatus::{False, True};
-    let synced = || {
-        State::new(
-            True,
-            PasswordSyncedReason::Reset,
-            "RDS accepted the Secret's value",
-        )
-    };
-    let not_available = || {
-        State::new(
-            False,
-            PasswordSyncedReason::AccountNotAvailable,
-            "RDS accepted the Secret's value, and the account is not Available yet; the operator looks again, without another reset",
-        )
+    use ConditionStatus::False;
+    // What the last look at the account found stands until another one tells.
+    let as_last_seen = || {
+        last_failure(status)
+            .filter(|_| is_last_tried(status, observation))
+            .unwrap_or_else(|| account_state(&Account::NotAvailable(None)))
     };
     let pending = |message| State::new(False, PasswordSyncedReason::Pending, message);
     let due = || pending("a reset is due, and has not been made");
@@ -310,16 +358,17 @@ fn password_state(
         return State::new(False, PasswordSyncedReason::Unsettled, message);
     }
     match outcome {
-        Outcome::Accepted(Accepted { account, .. }) | Outcome::Looked(account) => match account {
-            Account::NotAvailable => not_available(),
-            Account::Available | Account::NotSeen | Account::NotTold => synced(),
-        },
+        Outcome::Looked(Account::NotSeen) | Outcome::Settled(Decision::LookAtAccount) => {
+            as_last_seen()
+        }
+        Outcome::Accepted(Accepted { account, .. }) | Outcome::Looked(account) => {
+            account_state(account)
+        }
         Outcome::Failed(failure) => match ready_reason(failure.reason) {
             ReadyReason::Password(reason) => State::new(False, reason, told_by(failure)),
             _ => due(),
         },
-        Outcome::Settled(Decision::InSync { .. }) => synced(),
-        Outcome::Settled(Decision::LookAtAccount) => not_available(),
+        Outcome::Settled(Decision::InSync { .. }) => account_state(&Account::Available),
         Outcome::Settled(Decision::Conflict) => State::new(
             False,
             PasswordSyncedReason::Conflict,
@@ -330,7 +379,7 @@ fn password_state(
         Outcome::Settled(Decision::Wait { .. } | Decision::Suspended)
             if !is_due(observation) && unsettled_until(observation).is_none() =>
         {
-            not_available()
+            as_last_seen()
         }
         Outcome::Queued | Outcome::Settled(Decision::Wait { .. })
             if last_ended(observation).is_some() =>
@@ -347,6 +396,59 @@ fn password_state(
         | Outcome::Queued
         | Outcome::Abandoned => due(),
     }
+}
+
+/// What is told of an account for which RDS accepted the value.
+fn account_state(account: &Account) -> State<PasswordSyncedReason> {
+    use ConditionStatus::{False, True};
+    const AGAIN: &str = "the operator looks again, without another reset";
+    match account {
+        Account::Available | Account::NotSeen | Account::NotTold => State::new(
+            True,
+            PasswordSyncedReason::Reset,
+            "RDS accepted the Secret's value",
+        ),
+        Account::NotAvailable(state) => State::new(
+            False,
+            PasswordSyncedReason::AccountNotAvailable,
+            match state {
+                None => format!(
+                    "RDS accepted the Secret's value, and the account is not Available yet; {AGAIN}"
+                ),
+                Some(state) => format!(
+                    "RDS accepted the Secret's value, and the account is not Available yet but {state}; {AGAIN}"
+                ),
+            },
+        ),
+        Account::Locked => State::new(
+            False,
+            PasswordSyncedReason::AccountLocked,
+            format!(
+                "RDS accepted the Secret's value, and the account is locked; {UNLOCK}; {AGAIN}"
+            ),
+        ),
+        Account::Missing { listed_as } => State::new(
+            False,
+            PasswordSyncedReason::AccountNotFound,
+            match listed_as {
+                None => format!(
+                    "RDS accepted the Secret's value, and lists no account of exactly this name; check spec.accountName, or create the account in RDS; {AGAIN}"
+                ),
+                Some(name) => format!(
+                    "RDS lists no account of exactly this name; it lists {name}; correct spec.accountName; {AGAIN}"
+                ),
+            },
+        ),
+    }
+}
+
+/// Whether the last try, or the last look at the account, was with the value that the Secret has.
+fn is_last_tried(status: &DatabaseAccountPasswordStatus, observation: &Observation) -> bool {
+    let SecretObservation::Usable(value) = &observation.secret else {
+        return false;
+    };
+    let attempt = status.last_attempt.as_ref();
+    attempt.is_some_and(|attempt| attempt.fingerprint == value.fingerprint)
 }
 
 /// The failure that `PasswordSynced` tells, as long as it still is one.
@@ -425,6 +527,7 @@ pub(super) fn set_conditions(
     observation: &Observation,
     outcome: &Outcome,
     states: &States,
+    since: Since,
     now: Timestamp,
 ) {
     let ready = ready_state(states, outcome);
@@ -457,7 +560,8 @@ pub(super) fn set_conditions(
         &states.password.message,
     );
     let is_open = ready.status != ConditionStatus::True && ready.reason != ReadyReason::Suspended;
-    let stalled = is_stalled(ready.reason);
+    let may_pass = grace(ready.reason).is_some_and(|grace| !grace.is_over(since, now));
+    let stalled = is_stalled(ready.reason) && !may_pass;
     for (type_, present) in [
         (ConditionType::Reconciling, is_open && !stalled),
         (ConditionType::Stalled, is_open && stalled),

@@ -50,10 +50,12 @@ pub(super) fn record(
         }
         Outcome::Accepted(accepted) => {
             record_reset(status, observation, value, accepted);
-            status.last_attempt = (accepted.account == Account::NotAvailable)
+            status.last_attempt = (accepted.account.obstacle().is_some())
                 .then(|| attempt(observation, value, 1, None, times));
         }
-        Outcome::Looked(Account::NotAvailable) => {
+        Outcome::Looked(account)
+            if *account == Account::NotSeen || account.obstacle().is_some() =>
+        {
             let failures = failures(observation).saturating_add(1);
             status.last_attempt = Some(attempt(observation, value, failures, None, times));
         }

@@ -13,13 +13,14 @@ use crate::controller::outcome::{Account, Failure};
 use crate::controller::schedule;
 use crate::rds::classification::{Class, Reason, TABLE};
 use crate::rds::password::PasswordRule;
+use crate::rds::word::Word;
 use crate::secret::SecretReadError;
 
 const THIRD_PASSWORD: &str = "Third56word";
 const VALUES: [&str; 3] = [PASSWORD, OTHER_PASSWORD, THIRD_PASSWORD];
 
 /// What the cloud does with the next reset or look.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Answer {
     /// The reset is accepted, and the account is like this. For a look, the account alone.
     Account(Account),
@@ -34,7 +35,13 @@ enum Answer {
 }
 
 const AVAILABLE: Answer = Answer::Account(Account::Available);
-const NOT_AVAILABLE: Answer = Answer::Account(Account::NotAvailable);
+const NOT_AVAILABLE: Answer = Answer::Account(Account::NotAvailable(None));
+const LOCKED: Answer = Answer::Account(Account::Locked);
+const MISSING: Answer = Answer::Account(Account::Missing { listed_as: None });
+const INSTANCE_NOT_FOUND: Answer =
+    Answer::Fails(Class::PersonNeeded, Reason::InstanceNotFound, false);
+const ACCOUNT_NOT_FOUND: Answer = Answer::Fails(Class::PersonNeeded, Reason::AccountNotFound, true);
+const ENDPOINT_NOT_FOUND: Answer = Answer::Fails(Class::Transient, Reason::EndpointNotFound, false);
 const NOT_RUNNING: Answer = Answer::Fails(Class::InstanceBusy, Reason::InstanceNotRunning, false);
 const THROTTLED: Answer = Answer::Fails(Class::Throttled, Reason::Throttled, true);
 const REFUSED: Answer = Answer::Fails(Class::PersonNeeded, Reason::PasswordInvalid, true);
@@ -127,9 +134,9 @@ impl Life {
     fn pass(&mut self, answer: Answer) -> (Decision, DatabaseAccountPasswordStatus) {
         let observation = self.world.observe();
         let decision = decide(&observation, self.now);
+        let is_sent = !matches!(answer, Answer::Fails(_, _, false));
         let outcome = self.outcome_of(decision, answer);
         let before = self.status().clone();
-        let is_sent = !matches!(answer, Answer::Fails(_, _, false));
         if is_sent && matches!(decision, Decision::Reset(_)) {
             self.intend(&observation);
         }
@@ -178,6 +185,13 @@ impl Life {
         let kept: DatabaseAccountPasswordStatus = serde_json::from_str(&text).unwrap();
         assert_eq!(kept, status);
         self.world.resource.status = Some(status);
+    }
+
+    /// As if the last try had to wait until then.
+    fn patch_next_time(&mut self, seconds: i64) {
+        let next_time = at(seconds).to_string();
+        self.world
+            .patch(&json!({ "status": { "lastAttempt": { "nextTime": next_time } } }));
     }
 
     fn queue(&mut self) {
@@ -248,6 +262,22 @@ fn held(problem: SecretProblem) -> Life {
     NOT_AVAILABLE,
     "Ready False AccountNotAvailable; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountNotAvailable; Reconciling True AccountNotAvailable"
 )]
+#[case::accepted_and_the_account_locked(
+    LOCKED,
+    "Ready False AccountLocked; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountLocked; Stalled True AccountLocked"
+)]
+#[case::accepted_and_the_account_not_listed(
+    MISSING,
+    "Ready False AccountNotFound; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountNotFound; Reconciling True AccountNotFound"
+)]
+#[case::account_seen_to_be_locked(
+    Answer::Fails(Class::PersonNeeded, Reason::AccountLocked, true),
+    "Ready False AccountLocked; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountLocked; Stalled True AccountLocked"
+)]
+#[case::no_such_host(
+    ENDPOINT_NOT_FOUND,
+    "Ready False EndpointNotFound; SecretReady True Valid; InstanceReady Unknown NotAsked; PasswordSynced False EndpointNotFound; Reconciling True EndpointNotFound"
+)]
 #[case::overlapped(
     Answer::Overlapped,
     "Ready False Pending; SecretReady True Valid; InstanceReady True Running; PasswordSynced False Pending; Reconciling True Pending"
@@ -266,7 +296,7 @@ fn held(problem: SecretProblem) -> Life {
 )]
 #[case::instance_not_found(
     Answer::Fails(Class::PersonNeeded, Reason::InstanceNotFound, false),
-    "Ready False InstanceNotFound; SecretReady True Valid; InstanceReady False InstanceNotFound; PasswordSynced False Pending; Stalled True InstanceNotFound"
+    "Ready False InstanceNotFound; SecretReady True Valid; InstanceReady False InstanceNotFound; PasswordSynced False Pending; Reconciling True InstanceNotFound"
 )]
 #[case::instance_stopped_meanwhile(
     Answer::Fails(Class::InstanceBusy, Reason::InstanceNotRunning, true),
@@ -274,7 +304,7 @@ fn held(problem: SecretProblem) -> Life {
 )]
 #[case::account_not_found(
     Answer::Fails(Class::PersonNeeded, Reason::AccountNotFound, true),
-    "Ready False AccountNotFound; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountNotFound; Stalled True AccountNotFound"
+    "Ready False AccountNotFound; SecretReady True Valid; InstanceReady True Running; PasswordSynced False AccountNotFound; Reconciling True AccountNotFound"
 )]
 #[case::account_not_available(
     Answer::Fails(Class::InstanceBusy, Reason::AccountNotAvailable, true),
@@ -316,6 +346,156 @@ fn after_a_first_try(#[case] answer: Answer, #[case] expected: &str) {
     let mut life = Life::new();
     life.pass(answer);
     assert_eq!(life.summary(), expected);
+}
+
+/// What `Ready` is accompanied by: one of the two.
+fn beside_ready(life: &Life) -> ConditionType {
+    let mut beside = [ConditionType::Reconciling, ConditionType::Stalled]
+        .into_iter()
+        .filter(|type_| find(&life.status().conditions, *type_).is_some());
+    let found = beside.next().unwrap();
+    assert_eq!(beside.next(), None, "{}", life.summary());
+    found
+}
+
+/// What may still be created, or pass, is waited for; then a person is told. Each time in a pass that tries again, in one that only
+/// waits, and in one of another process, which knows nothing but the status.
+#[rstest]
+#[case::instance(INSTANCE_NOT_FOUND, 299, false)]
+#[case::instance_for_long(INSTANCE_NOT_FOUND, 300, true)]
+#[case::account(ACCOUNT_NOT_FOUND, 299, false)]
+#[case::account_for_long(ACCOUNT_NOT_FOUND, 300, true)]
+#[case::account_not_listed(MISSING, 299, false)]
+#[case::account_not_listed_for_long(MISSING, 300, true)]
+#[case::host(ENDPOINT_NOT_FOUND, 599, false)]
+#[case::host_for_long(ENDPOINT_NOT_FOUND, 600, true)]
+fn what_may_pass_by_itself_stalls_later(
+    #[case] answer: Answer,
+    #[case] seconds: i64,
+    #[case] is_stalled: bool,
+) {
+    let expected = if is_stalled {
+        ConditionType::Stalled
+    } else {
+        ConditionType::Reconciling
+    };
+    let first = with(Life::new(), |life| {
+        life.pass(answer.clone());
+    });
+    assert_eq!(beside_ready(&first), ConditionType::Reconciling);
+    let mut life = first.clone().after(seconds);
+    life.pass(answer.clone());
+    assert_eq!(beside_ready(&life), expected, "{}", life.summary());
+    life.pass(answer);
+    assert_eq!(beside_ready(&life), expected, "it waits");
+
+    let mut waiting = first;
+    waiting.patch_next_time(seconds + 9);
+    waiting.sleep(seconds);
+    let (decision, _) = waiting.pass(AVAILABLE);
+    assert!(matches!(decision, Decision::Wait { .. }), "{decision:?}");
+    assert_eq!(beside_ready(&waiting), expected, "{}", waiting.summary());
+}
+
+/// Each spec has its own five minutes, and each look in them comes 15 seconds after the one before at the latest.
+#[rstest]
+#[case::instance(INSTANCE_NOT_FOUND)]
+#[case::account(ACCOUNT_NOT_FOUND)]
+#[case::account_not_listed(MISSING)]
+fn a_new_spec_is_waited_for_anew(#[case] answer: Answer) {
+    let mut life = Life::new();
+    for _ in 0..3 {
+        let began = life.now;
+        while life.now.duration_since(began).as_secs() < 300 {
+            life.pass(answer.clone());
+            assert_eq!(beside_ready(&life), ConditionType::Reconciling);
+            let next = life.status().last_attempt.as_ref().unwrap().next_time.0;
+            let wait = next.duration_since(life.now).as_secs();
+            assert!((7..=15).contains(&wait), "{wait}");
+            life.sleep(wait);
+        }
+        life.pass(answer.clone());
+        assert_eq!(beside_ready(&life), ConditionType::Stalled);
+        let attempt = life.status().last_attempt.as_ref().unwrap();
+        let wait = attempt.next_time.0.duration_since(life.now).as_secs();
+        assert!((15..=600).contains(&wait), "{wait}");
+        life.sleep(wait);
+        life.world.edit(&json!({ "suspend": false }));
+    }
+}
+
+/// A status of an earlier version does not say since when its spec has been known: it is as old as its resource.
+#[rstest]
+#[case::old(-3600, ConditionType::Stalled)]
+#[case::new(-60, ConditionType::Reconciling)]
+fn without_that_time_a_spec_is_as_old_as_its_resource(
+    #[case] created: i64,
+    #[case] expected: ConditionType,
+) {
+    let mut life = Life::in_sync();
+    life.world.patch(&json!({
+        "metadata": { "creationTimestamp": at(created).to_string() },
+        "status": { "observedGenerationTime": null },
+    }));
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(INSTANCE_NOT_FOUND);
+    assert_eq!(beside_ready(&life), expected);
+    assert_eq!(life.status().observed_generation_time, None);
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_does_not_hold_a_person_off_for_ever() {
+    let mut life = Life::in_sync();
+    life.world
+        .patch(&json!({ "status": { "observedGenerationTime": at(9_999).to_string() } }));
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(INSTANCE_NOT_FOUND);
+    assert_eq!(beside_ready(&life), ConditionType::Stalled);
+}
+
+#[test]
+fn the_account_is_told_as_it_was_last_seen_until_another_look_tells() {
+    for (answer, reason) in [
+        (LOCKED, "AccountLocked"),
+        (MISSING, "AccountNotFound"),
+        (NOT_AVAILABLE, "AccountNotAvailable"),
+    ] {
+        let mut life = Life::new();
+        life.pass(answer);
+        let message = life.message(ConditionType::Ready).to_owned();
+        for answer in [Answer::Account(Account::NotSeen), AVAILABLE] {
+            assert_eq!(life.ready(), ("False", reason));
+            assert_eq!(life.message(ConditionType::Ready), message);
+            let next = life.status().last_attempt.as_ref().unwrap().next_time.0;
+            // In between, a pass that waits.
+            let (decision, _) = life.pass(AVAILABLE);
+            assert!(matches!(decision, Decision::Wait { .. }), "{decision:?}");
+            life.now = next;
+            let (decision, _) = life.pass(answer);
+            assert_eq!(decision, Decision::LookAtAccount);
+        }
+        assert_eq!(life.ready(), ("True", "InSync"));
+        assert_eq!(life.status().history.len(), 1, "without another reset");
+    }
+}
+
+#[rstest]
+#[case(
+    Account::Locked,
+    "the account is locked; unlock it in the RDS console, or by UnlockAccount"
+)]
+#[case(Account::Missing { listed_as: None }, "lists no account of exactly this name; check spec.accountName")]
+#[case(Account::Missing { listed_as: Some(Word::for_test("APP")) }, "RDS lists no account of exactly this name; it lists APP;")]
+#[case(Account::NotAvailable(None), "not Available yet; ")]
+#[case(
+    Account::NotAvailable(Some(Word::for_test("Resetting"))),
+    "not Available yet but Resetting; "
+)]
+fn the_message_says_what_the_account_is_like(#[case] account: Account, #[case] message: &str) {
+    let mut life = Life::new();
+    life.pass(Answer::Account(account));
+    let told = life.message(ConditionType::Ready);
+    assert!(told.contains(message), "{told}");
 }
 
 #[rstest]
@@ -1333,7 +1513,7 @@ fn times_are_kept_as_they_are_written(
     let mut life = Life::new();
     life.now = Timestamp::new(at(0).as_second(), 999_999_999).unwrap();
     // Each pass compares what it wrote with what is read back.
-    life.pass(answer);
+    life.pass(answer.clone());
     life.world.secret = Err(SecretProblem::NotFound);
     life.pass(answer);
     if let Some(attempt) = &life.status().last_attempt {
@@ -1417,7 +1597,10 @@ fn any_answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         3 => Just(AVAILABLE),
         1 => Just(Answer::Account(Account::NotTold)),
+        1 => Just(Answer::Account(Account::NotSeen)),
         2 => Just(NOT_AVAILABLE),
+        1 => Just(LOCKED),
+        1 => Just(MISSING),
         1 => Just(Answer::Overlapped),
         1 => any::<bool>().prop_map(Answer::OverlappedAndLost),
         2 => any::<bool>().prop_map(Answer::Lost),
@@ -1455,7 +1638,7 @@ fn any_event() -> impl Strategy<Value = Event> {
 
 impl Life {
     fn happens(&mut self, event: &Event, keys: &mut u32) {
-        match *event {
+        match event.clone() {
             Event::Rotate(value) => {
                 if self.world.secret != Ok(value) {
                     self.world.rotate(value);
@@ -1580,8 +1763,9 @@ impl Life {
         }
         if matches!(decision, Decision::Reset(_))
             && ready != "True"
-            && reason != "AccountNotAvailable"
-            && reason != "Unsettled"
+            // Of the account, RDS may have accepted the value all the same.
+            && !["AccountNotAvailable", "AccountLocked", "AccountNotFound", "Unsettled"]
+                .contains(&reason)
         {
             assert!(status.pending_since.is_some());
         }
@@ -1603,6 +1787,13 @@ impl Life {
             } => {}
             settled => {
                 later.pass(AVAILABLE);
+                let is_stalled =
+                    |life: &Self| find(&life.status().conditions, ConditionType::Stalled).is_some();
+                if is_stalled(&later) != is_stalled(self) {
+                    // The time is over in which it could have passed by itself.
+                    assert!(is_stalled(&later), "{settled:?}");
+                    return;
+                }
                 assert_eq!(later.status(), status, "{settled:?}");
             }
         }

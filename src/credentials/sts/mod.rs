@@ -138,7 +138,14 @@ pub type CallObserver = Arc<dyn Fn(&'static str, &'static str, Duration) + Send 
 
 /// Every code that a [`CallObserver`] can be told of, but for `OK`: those of STS, and one for each failure without a code.
 pub fn labels() -> impl Iterator<Item = &'static str> {
-    refusal::labels().chain(["connect", "tls", "timeout", "broken", UNREADABLE])
+    refusal::labels().chain([
+        "connect",
+        "no_such_host",
+        "tls",
+        "timeout",
+        "broken",
+        UNREADABLE,
+    ])
 }
 
 /// The code of an answer that is none of STS.
@@ -262,12 +269,18 @@ impl StsClient {
         let answer = match exchange(request, TIMEOUT).await {
             Ok(answer) => answer,
             Err(HttpError::Transport(transport)) => {
-                let error = CredentialsError::unreachable(origin, "STS", transport, CHECK);
+                let error = CredentialsError::unreachable(
+                    origin,
+                    "STS",
+                    &endpoint.name(),
+                    transport,
+                    CHECK,
+                );
                 return Err((transport.label(), error));
             }
-            Err(HttpError::TooLong) => return Err(not_sts(origin)),
+            Err(HttpError::TooLong) => return Err(not_sts(origin, endpoint)),
         };
-        let content = parse(&answer.body).ok_or_else(|| not_sts(origin))?;
+        let content = parse(&answer.body).ok_or_else(|| not_sts(origin, endpoint))?;
         if let Some(code) = content.code {
             return Err(refused(
                 origin,
@@ -281,16 +294,16 @@ impl StsClient {
             .credentials
             .filter(|_| (200..300).contains(&answer.status))
             .and_then(|key| key.issued(origin))
-            .ok_or_else(|| not_sts(origin))
+            .ok_or_else(|| not_sts(origin, endpoint))
     }
 }
 
-fn not_sts(origin: SourceName) -> (&'static str, CredentialsError) {
-    let error = CredentialsError::new(
-        origin,
-        Kind::Transient,
-        "the answer is not one of STS, so something on the way may have answered in its place; the operator tries again; if it lasts, check --sts-endpoint and proxy",
+fn not_sts(origin: SourceName, endpoint: &Endpoint) -> (&'static str, CredentialsError) {
+    let host = endpoint.name();
+    let explanation = format!(
+        "the answer of {host} is not one of STS, so something on the way may have answered in its place; the operator tries again; if it lasts, check --sts-endpoint and proxy"
     );
+    let error = CredentialsError::new(origin, Kind::Transient, explanation).called_in_vain(&host);
     (UNREADABLE, error)
 }
 

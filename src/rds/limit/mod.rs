@@ -273,9 +273,11 @@ mod tests {
 
     use super::*;
     use crate::rds::{
+        endpoint::Host,
         error::{CallError, RequestId, Transport},
         identifier::Secrets,
         response::Lock,
+        word::Word,
     };
 
     const PLENTY: u32 = 1_000_000;
@@ -506,7 +508,12 @@ mod tests {
     #[tokio::test]
     async fn another_instance_or_identity_reads_for_itself() {
         let limits = limits(PLENTY, PLENTY, 1);
-        let stopped = || instance(InstanceStatus::NotRunning("Stopped"), Lock::Unlocked);
+        let stopped = || {
+            instance(
+                InstanceStatus::NotRunning(Word::for_test("Stopped")),
+                Lock::Unlocked,
+            )
+        };
         let (one, other) = (key("a", "cn-shanghai"), key("b", "cn-shanghai"));
         let read = |state: DbInstance| async { known(state) };
         assert_eq!(
@@ -532,7 +539,10 @@ mod tests {
             .await
             .unwrap();
         limits.forget_instance(&key, "rm-1").await;
-        let stopped = instance(InstanceStatus::NotRunning("Stopped"), Lock::Unlocked);
+        let stopped = instance(
+            InstanceStatus::NotRunning(Word::for_test("Stopped")),
+            Lock::Unlocked,
+        );
         let again = limits
             .instance(&key, "rm-1", async { known(stopped.clone()) })
             .await;
@@ -543,7 +553,7 @@ mod tests {
     async fn a_failure_is_told_to_all_who_wait_and_not_kept() {
         let limits = limits(PLENTY, PLENTY, 1);
         let key = key("a", "cn-shanghai");
-        let failure = CallError::Transport(Transport::Connect);
+        let failure = CallError::Transport(Transport::Connect, Host::for_test("rds.aliyuncs.com"));
         let (fail, failed) = oneshot::channel::<()>();
         let first = limits.instance(&key, "rm-1", async {
             failed.await.unwrap();
@@ -616,8 +626,14 @@ mod tests {
         };
         assert_eq!(kept(&running()), Some(RUNNING_IS_KEPT));
         for state in [
-            instance(InstanceStatus::Running, Lock::Locked("ManualLock")),
-            instance(InstanceStatus::NotRunning("Rebooting"), Lock::Unlocked),
+            instance(
+                InstanceStatus::Running,
+                Lock::Locked(Word::for_test("ManualLock")),
+            ),
+            instance(
+                InstanceStatus::NotRunning(Word::for_test("Rebooting")),
+                Lock::Unlocked,
+            ),
             instance(InstanceStatus::Unknown, Lock::Unlocked),
             instance(InstanceStatus::Gone, Lock::Unlocked),
         ] {

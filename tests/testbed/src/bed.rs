@@ -382,6 +382,28 @@ impl Testbed {
             .await?)
     }
 
+    /// Changes the status, as nothing but a test does.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn patch_status(&self, name: &str, status: Value) -> Result<DatabaseAccountPassword> {
+        let patch = Patch::Merge(json!({ "status": status }));
+        let params = PatchParams::default();
+        Ok(self.resources().patch_status(name, &params, &patch).await?)
+    }
+
+    /// Lets the resource's spec be an hour old, so that what it names and is not there will not be created in these minutes.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn make_old(&self, name: &str) -> Result<()> {
+        let an_hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
+        let time = Timestamp::from_second(an_hour_ago.as_second())?;
+        self.patch_status(name, json!({ "observedGenerationTime": time }))
+            .await?;
+        Ok(())
+    }
+
     /// Asks for a reset by the annotation.
     ///
     /// # Errors

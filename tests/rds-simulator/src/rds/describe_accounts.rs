@@ -89,7 +89,7 @@ pub(super) fn perform(
         parameters
             .account
             .as_ref()
-            .is_none_or(|name| *name == account.name)
+            .is_none_or(|name| Instance::means(engine, &account.name, name))
     };
     let page = accounts
         .values_mut()

@@ -113,6 +113,19 @@ impl Instance {
         }
     }
 
+    /// Whether an account of this name is meant by `name`: SQL Server's logins ignore case, in the collations that RDS offers by
+    /// default.
+    pub(crate) fn means(engine: &str, account: &str, name: &str) -> bool {
+        account == name || engine == "SQLServer" && account.eq_ignore_ascii_case(name)
+    }
+
+    /// The account that is meant by `name`.
+    pub(crate) fn account_mut(&mut self, name: &str) -> Option<&mut Account> {
+        let engine = &self.engine;
+        let mut accounts = self.accounts.values_mut();
+        accounts.find(|account| Self::means(engine, &account.name, name))
+    }
+
     /// SQL Server 2017 clusters support neither `DescribeAccounts` nor `ResetAccountPassword`.
     pub(crate) fn lacks_account_management(&self) -> bool {
         self.engine == "SQLServer"

@@ -57,16 +57,13 @@ pub(super) fn perform(
     if instance.lacks_account_management() {
         return Err(errors::incorrect_instance_type());
     }
-    let account = instance
-        .accounts
-        .get_mut(&parameters.account)
-        .ok_or_else(|| {
-            ApiError::new(
-                404,
-                "InvalidAccountName.NotFound",
-                "Specified account name does not exist.",
-            )
-        })?;
+    let account = instance.account_mut(&parameters.account).ok_or_else(|| {
+        ApiError::new(
+            404,
+            "InvalidAccountName.NotFound",
+            "Specified account name does not exist.",
+        )
+    })?;
     if account.created_by_sql {
         return Err(ApiError::new(
             400,
