@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::decide::{Decision, Observation};
 use crate::api::{DatabaseAccountPassword, Trigger};
-use crate::rds::classification::{Class, OTHER, Reason};
+use crate::rds::classification::{Class, Reason};
 use crate::rds::error::CallError;
 use crate::rds::identifier::{Code, RequestId};
 
@@ -115,9 +115,9 @@ impl Failure {
             trigger,
             reason: error.reason(),
             class: error.class(),
-            explanation: Cow::Borrowed(error.explanation()),
+            explanation: error.explanation(),
             // A code that cannot be shown is none.
-            code: error.code().filter(|code| code.as_str() != OTHER).cloned(),
+            code: error.code().filter(|code| code.is_shown()).cloned(),
             request_id: error.request_id().cloned(),
             retry_after: error.retry_after(),
             until: None,

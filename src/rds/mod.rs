@@ -17,5 +17,6 @@ pub mod limit;
 #[cfg(test)]
 pub(crate) mod near_json;
 pub mod password;
+pub(crate) mod requested_wait;
 pub mod response;
 pub mod signature;
