@@ -214,8 +214,8 @@ pub static TABLE: &[Entry] = &[
             Family("OperationDenied.DBStatus"),
             Family("OperationDenied.DBClusterStatus"),
             // Of the primary instance, of a read-only one, and what else there may be.
-            Wildcard("OperationDenied.*Status"),
-            Wildcard("OperationDenied.*State"),
+            Wildcard("OperationDenied.*InstanceStatus"),
+            Wildcard("OperationDenied.*InstanceState"),
             Family("IncorrectDBInstanceState"),
             Family("InvalidDBInstanceState"),
             Family("InvalidDBInstanceStatus"),
@@ -668,17 +668,17 @@ mod tests {
     )]
     #[case(
         "OperationDenied.PrimaryDBInstanceStatus",
-        "OperationDenied.*Status",
+        "OperationDenied.*InstanceStatus",
         InstanceNotRunning
     )]
     #[case(
         "OperationDenied.ReadDBInstanceStatus",
-        "OperationDenied.*Status",
+        "OperationDenied.*InstanceStatus",
         InstanceNotRunning
     )]
     #[case(
         "OperationDenied.MasterDBInstanceState",
-        "OperationDenied.*State",
+        "OperationDenied.*InstanceState",
         InstanceNotRunning
     )]
     #[case(
