@@ -10,9 +10,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use crate::controller::unanswered::LONGEST_RESET_TIMEOUT;
 use crate::credentials::{MetadataEndpoint, SourceName};
 use crate::leader::Timings;
+use crate::rds::client::LONGEST_RESET_TIMEOUT;
 use crate::rds::endpoint::{Endpoint, EndpointError, Network, Region};
 use crate::rds::signature::SignatureMethod;
 

@@ -10,7 +10,7 @@ use rds_password_operator::api::{
 };
 use rds_simulator::{
     AccessKey, Account, Action, Call, DenialCode, Fault, Instance, SignedDuration, Target,
-    Timestamp,
+    Timestamp, WaitHeaders,
 };
 use testbed::bed::{ACCESS_KEY_ID, ACCESS_KEY_SECRET, ACCOUNT, INITIAL_PASSWORD, INSTANCE};
 use testbed::{Operator, Testbed, condition, reason};
@@ -138,6 +138,190 @@ async fn a_throttled_value_is_sent_again_when_the_header_says() -> Result<()> {
     };
     assert!(again.arrived >= attempt.next_time.0, "{attempt:?} {own:#?}");
     assert_eq!(last_reset(&ready)?.request_id, again.request_id);
+    Ok(())
+}
+
+/// `x-acs-retry-after`, in milliseconds, is read before the older headers, and makes an answer a throttled one, whatever its
+/// code: <https://github.com/aliyun/aliyun-cli>, `throttlingRetryDelay` and its test.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_says_when_to_come_back_is_obeyed_whatever_its_code() -> Result<()> {
+    let (bed, _operator) = in_sync().await?;
+    let (three_seconds, a_moment) = (Duration::from_secs(3), Duration::from_millis(700));
+    let cases = [
+        (
+            "Throttling.Api",
+            three_seconds,
+            Fault::throttled_by(WaitHeaders::RetryAfter, "Throttling.Api", three_seconds),
+        ),
+        (
+            "InternalError",
+            three_seconds,
+            error(500, "InternalError").retry_after(three_seconds),
+        ),
+        (
+            "Brand.NewCode",
+            a_moment,
+            error(400, "Brand.NewCode").retry_after(a_moment),
+        ),
+        // The older header alone would take longer than this test has time.
+        (
+            "Throttling.User",
+            a_moment,
+            Fault::throttled("Throttling.User", 2 * PATIENCE).retry_after(a_moment),
+        ),
+    ];
+    for (number, (code, wait, fault)) in cases.into_iter().enumerate() {
+        bed.rds.journal().clear();
+        bed.rds
+            .add_fault(fault.on(Action::ResetAccountPassword).times(1));
+        let password = format!("Rotated#Password{number}");
+        bed.rotate("orders-db", &password).await?;
+        bed.wait_for_password(&password).await?;
+        let ready = bed.wait_until_ready("orders-app").await?;
+        let [_, failed, ..] = &status(&ready)?.history[..] else {
+            bail!("{code}: no failure: {ready:#?}")
+        };
+        assert_eq!(failed.outcome.0, "Throttled", "{code}");
+        assert_eq!(failed.code.as_deref(), Some(code));
+        assert_silent(&ready)?;
+
+        let calls = bed.calls();
+        let refused = calls.iter().position(|call| !call.succeeded());
+        let (before, later) = calls.split_at(refused.context("nothing was refused")? + 1);
+        let refused = before.last().context("nothing was refused")?;
+        let opens = refused.finished.context("not finished")? + wait;
+        assert!(
+            later.iter().all(|call| call.arrived >= opens),
+            "{code}: {calls:#?}"
+        );
+        // Half as long again for chance, a second since the status tells whole ones, and much for a slow machine.
+        let closes = opens + wait + PATIENCE / 3;
+        let reset = later
+            .iter()
+            .find(|call| call.is(Action::ResetAccountPassword));
+        let reset = reset.context("not sent again")?;
+        assert!(reset.arrived < closes, "{code}: {calls:#?}");
+    }
+    Ok(())
+}
+
+/// Codes that say that the instance is busy: no person is asked for anything, and the value is sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_busy_is_waited_for() -> Result<()> {
+    let (bed, _operator) = in_sync().await?;
+    for code in [
+        "InvalideStatus.Format",
+        "OperationDenied.PrimaryDBInstanceStatus",
+    ] {
+        let name = format!("rm-{}", code.to_lowercase().replace('.', "-"));
+        let resets = Target::from(Action::ResetAccountPassword).instance(&name);
+        bed.rds.add_fault(error(400, code).on(resets).times(1));
+        add(&bed, &name, "First#Password1").await?;
+        let waiting = failed(&bed, &name, "InstanceNotRunning").await?;
+        assert_waits(&waiting, "InstanceNotRunning")?;
+        assert_eq!(attempt(&waiting)?.code.as_deref(), Some(code));
+        bed.wait_until_ready(&name).await?;
+        ensure!(bed.rds.login(&name, ACCOUNT, "First#Password1"));
+    }
+    Ok(())
+}
+
+/// What the database wrote in place of a code, and codes and RequestIds that hold a part of the password.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_code_or_holds_a_part_of_the_password_is_shown_nowhere() -> Result<()> {
+    // Twenty characters, of which sixteen stand before the mark.
+    const PASSWORD: &str = "Sixteen0Of7Twent!Xyz";
+    const TEXT: &str = "Password validation failed. The password was changed less than 1 days ago";
+    fn letters(password: &str) -> String {
+        password.replace('!', "")
+    }
+    fn sixteen(password: &str) -> String {
+        password.chars().take(16).collect()
+    }
+    fn reversed(password: &str) -> String {
+        sixteen(password).chars().rev().collect()
+    }
+    let (bed, operator) = in_sync().await?;
+    let said = "RDS gave no code";
+    let hidden = "a code that is not shown";
+    let cases = [
+        ("rm-text", Fault::error(400, TEXT, CANARY), said, true),
+        (
+            "rm-letters",
+            Fault::echo_part(400, letters, letters),
+            hidden,
+            false,
+        ),
+        (
+            "rm-sixteen",
+            Fault::echo_part(400, sixteen, sixteen),
+            hidden,
+            false,
+        ),
+        (
+            "rm-reversed",
+            Fault::echo_part(400, reversed, reversed),
+            hidden,
+            false,
+        ),
+        // The code is known, and what follows it is not.
+        (
+            "rm-family",
+            Fault::echo_part(
+                400,
+                |password| format!("Account.UpdateError.{}", sixteen(password)),
+                reversed,
+            ),
+            "the database itself refused the password",
+            false,
+        ),
+    ];
+    let secrets = [
+        letters(PASSWORD),
+        sixteen(PASSWORD),
+        reversed(PASSWORD),
+        TEXT.to_owned(),
+    ];
+    for (name, fault, message, has_request_id) in cases {
+        let resets = Target::from(Action::ResetAccountPassword).instance(name);
+        bed.rds.add_fault(fault.on(resets));
+        add(&bed, name, PASSWORD).await?;
+        let stalled = failed(&bed, name, "Rejected").await?;
+        assert_eq!(reason(&stalled, "Stalled"), Some("Rejected"), "{name}");
+        let ready = condition(&stalled, "Ready").context("no Ready")?;
+        assert!(ready.message.contains(message), "{name}: {ready:?}");
+        let attempt = attempt(&stalled)?;
+        assert_eq!(attempt.code, None, "{name}");
+        assert_eq!(attempt.request_id.is_some(), has_request_id, "{name}");
+        if has_request_id {
+            let resets = bed.resets();
+            let of_instance = |call: &&Call| call.instance.as_deref() == Some(name);
+            let ids: Vec<_> = (resets.iter().filter(of_instance))
+                .map(|call| call.request_id.as_str())
+                .collect();
+            for part in ["password policy of the database", "SQL Server"] {
+                assert!(ready.message.contains(part), "{name}: {ready:?}");
+            }
+            ensure!(
+                ids.iter()
+                    .any(|id| ready.message.contains(&format!("RequestId {id}"))),
+                "{name}: {ready:?}, {ids:?}"
+            );
+        }
+        let event = bed.wait_for_event(name, "ResetFailed").await?;
+        let shown = format!(
+            "{} {}",
+            serde_json::to_string(&stalled)?,
+            serde_json::to_string(&event)?
+        );
+        for secret in &secrets {
+            ensure!(!shown.contains(secret.as_str()), "{name}: {shown}");
+        }
+    }
+    let log = operator.log();
+    for secret in secrets.iter().map(String::as_str).chain([CANARY]) {
+        ensure!(!log.contains(secret), "{log}");
+    }
     Ok(())
 }
 
@@ -464,6 +648,33 @@ fn grievances() -> Vec<Grievance> {
             reason: "PasswordInvalid",
             code: "InvalidAccountPassword.Reused",
             message: "RDS does not take this password, though it obeys the documented rules",
+            is_sent: true,
+        },
+        Grievance {
+            name: "rm-of-another-kind",
+            cause: Box::new(answered(
+                403,
+                "IncorrectDBInstanceType.ChildDBInstanceNotSupport",
+            )),
+            reason: "AccountNotSupported",
+            code: "IncorrectDBInstanceType.ChildDBInstanceNotSupport",
+            message: "RDS does not manage accounts on this kind of instance",
+            is_sent: true,
+        },
+        Grievance {
+            name: "rm-of-another-type",
+            cause: Box::new(answered(403, "OperationDenied.DBInstanceType")),
+            reason: "AccountNotSupported",
+            code: "OperationDenied.DBInstanceType",
+            message: "RDS does not manage accounts on this kind of instance",
+            is_sent: true,
+        },
+        Grievance {
+            name: "rm-without-such-a-name",
+            cause: Box::new(answered(400, "InvalidAccountName.Malformed")),
+            reason: "AccountNotFound",
+            code: "InvalidAccountName.Malformed",
+            message: "RDS does not take the account's name",
             is_sent: true,
         },
         Grievance {

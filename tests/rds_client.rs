@@ -18,6 +18,7 @@ use rds_password_operator::rds::{
 };
 use rds_simulator::{
     AccessKey, Account, Action, DenialCode, Fault, Instance, RdsSimulator, SignedDuration,
+    WaitHeaders,
 };
 use rstest::rstest;
 use secrecy::SecretString;
@@ -396,6 +397,53 @@ async fn an_answer_that_repeats_the_password_does_not_get_through(#[case] status
         assert_eq!(error.label(), "other");
         assert!(!format!("{error} {error:?}").contains(password));
     }
+}
+
+/// In the answer to the reset itself, and in one of which the secrets are those that the request was signed with.
+#[tokio::test]
+async fn no_part_of_the_signing_secret_gets_through() {
+    let cloud = Cloud::new().await;
+    for code in ["Brand.testsec", "Brand.tercestset", "Brand.Tsecret"] {
+        for action in [
+            Action::ResetAccountPassword,
+            Action::DescribeDBInstanceAttribute,
+        ] {
+            let fault = Fault::error(400, code, "Message");
+            cloud.simulator.add_fault(fault.on(action).times(1));
+        }
+        let reset = cloud.reset(NEW).await.unwrap_err();
+        let read = cloud.instance().await.unwrap_err();
+        for error in [reset, read] {
+            assert_eq!(error.code().unwrap().as_str(), "other");
+            assert!(!format!("{error} {error:?}").contains(code));
+        }
+    }
+}
+
+#[rstest]
+#[case::both(Fault::throttled("Throttling.User", Duration::from_millis(1500)))]
+#[case::the_newer_one(Fault::throttled_by(
+    WaitHeaders::RetryAfter,
+    "Throttling.User",
+    Duration::from_millis(1500)
+))]
+#[case::the_older_one(Fault::throttled_by(
+    WaitHeaders::TimeLeft,
+    "Throttling.User",
+    Duration::from_millis(1500)
+))]
+#[case::the_newer_one_first(Fault::throttled("Throttling.User", Duration::from_secs(60)).retry_after(Duration::from_millis(1500)))]
+#[case::whatever_the_code(Fault::error(500, "Something.New", "Message").retry_after(Duration::from_millis(1500)))]
+#[tokio::test]
+async fn a_throttled_answer_says_for_how_long(#[case] fault: Fault) {
+    let cloud = Cloud::new().await;
+    cloud.simulator.add_fault(fault);
+    let error = cloud.reset(NEW).await.unwrap_err();
+    assert_eq!(
+        (error.class(), error.reason()),
+        (Class::Throttled, Reason::Throttled)
+    );
+    assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));
 }
 
 #[rstest]

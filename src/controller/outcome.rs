@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::decide::{Decision, Observation};
 use crate::api::{DatabaseAccountPassword, Trigger};
-use crate::rds::classification::{Class, OTHER, Reason};
+use crate::rds::classification::{Class, Reason};
 use crate::rds::endpoint::Host;
 use crate::rds::error::CallError;
 use crate::rds::identifier::{Code, RequestId};
@@ -160,7 +160,7 @@ impl Failure {
             class: error.class(),
             explanation: error.explanation(),
             // A code that cannot be shown is none.
-            code: error.code().filter(|code| code.as_str() != OTHER).cloned(),
+            code: error.code().filter(|code| code.is_shown()).cloned(),
             request_id: error.request_id().cloned(),
             host: error.host().cloned(),
             retry_after: error.retry_after(),

@@ -16,13 +16,11 @@ use super::schedule::{doubled, is_ahead};
 use super::status::whole_seconds_up;
 use crate::api::{DatabaseAccountPasswordStatus, StoredFingerprint, Target, UnansweredSend};
 use crate::leader::FRESH_FOR;
+use crate::rds::client::LONGEST_RESET_TIMEOUT;
 
 /// With so many open sends nothing more is sent for this resource: each is of another value, so the Secret changes all the time while
 /// RDS answers nothing. The status has room for one more, which stands for all that are no longer open.
 pub const MOST: usize = 16;
-
-/// The longest time-out of a reset. An instance that needs longer is not helped by more patience, and its turn is held up for that long.
-pub const LONGEST_RESET_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long the operator waits for a reset, and how long RDS may.
 #[derive(Debug, Clone, Copy)]

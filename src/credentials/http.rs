@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::rds::client::{ClientError, http_clients, transport};
 use crate::rds::endpoint::Endpoint;
 use crate::rds::error::Transport;
-use crate::rds::response::time_left;
+use crate::rds::requested_wait::RequestedWait;
 
 /// The official SDKs' value.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,8 +28,8 @@ pub(super) struct Http {
 /// An answer as it came.
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// What the cloud's rate-limit headers say.
-    pub(super) time_left: Option<Duration>,
+    /// What the headers ask for.
+    pub(super) wait: RequestedWait,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
@@ -80,12 +80,7 @@ pub(super) async fn exchange(
     let lost = |error: reqwest::Error| HttpError::Transport(transport(&error));
     let mut response = request.timeout(timeout).send().await.map_err(lost)?;
     let status = response.status().as_u16();
-    let time_left = time_left(
-        ["x-ratelimit-user-api", "x-ratelimit-user"]
-            .iter()
-            .flat_map(|name| response.headers().get_all(*name))
-            .filter_map(|value| value.to_str().ok()),
-    );
+    let wait = RequestedWait::of(response.headers());
     let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));
     while let Some(chunk) = response.chunk().await.map_err(lost)? {
         if body.len() + chunk.len() > LONGEST_ANSWER {
@@ -93,9 +88,5 @@ pub(super) async fn exchange(
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer {
-        status,
-        time_left,
-        body,
-    })
+    Ok(Answer { status, wait, body })
 }

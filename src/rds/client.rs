@@ -20,8 +20,9 @@ use super::{
     error::{CallError, RequestId, Transport},
     identifier::Secrets,
     password::Password,
+    requested_wait::RequestedWait,
     resolver::{LookupError, SystemResolver},
-    response::{ACCOUNTS_PER_PAGE, AccountStatus, Answer, DbInstance, time_left},
+    response::{ACCOUNTS_PER_PAGE, AccountStatus, Answer, DbInstance},
     signature::{ApiRequest, SignatureMethod, SignedRequest},
 };
 
@@ -34,6 +35,9 @@ const LONGEST_ANSWER: usize = 1024 * 1024;
 /// A server that closes an idle connection at the very moment at which a request is sent makes that request's outcome
 /// unknown. So idle connections are closed here first, well before load balancers do it (usually after 60 s).
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
+
+/// The longest time-out of a reset. An instance that needs longer is not helped by more patience, and its turn is held up for that long.
+pub const LONGEST_RESET_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long to wait for the cloud.
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +162,8 @@ impl RdsClient {
             timeout,
         };
         let answer = self.send(endpoint, &signer, &request).await?;
-        answer.accepted(&Secrets(&[password.expose(), token(signer.credentials)]))
+        let [secret, token] = secrets(signer.credentials);
+        answer.accepted(&Secrets(&[password.expose(), secret, token]))
     }
 
     /// `DescribeDBInstanceAttribute`: an instance's state.
@@ -177,7 +182,7 @@ impl RdsClient {
             timeout: self.timeouts.read,
         };
         let answer = self.send(endpoint, &signer, &request).await?;
-        answer.db_instance(instance_id, &Secrets(&[token(signer.credentials)]))
+        answer.db_instance(instance_id, &Secrets(&secrets(signer.credentials)))
     }
 
     /// `DescribeAccounts`: the state of one account.
@@ -201,7 +206,7 @@ impl RdsClient {
             timeout: self.timeouts.read,
         };
         let answer = self.send(endpoint, &signer, &request).await?;
-        answer.account(account_name, &Secrets(&[token(signer.credentials)]))
+        answer.account(account_name, &Secrets(&secrets(signer.credentials)))
     }
 
     async fn send(
@@ -248,21 +253,18 @@ struct Request<'a> {
     timeout: Duration,
 }
 
-fn token(credentials: &Credentials) -> &str {
-    credentials
-        .security_token
-        .as_ref()
-        .map_or("", |token| token.expose_secret())
+/// What a request is signed with. The secret is not sent, and no answer has a reason to hold a part of it.
+fn secrets(credentials: &Credentials) -> [&str; 2] {
+    let token = credentials.security_token.as_ref();
+    [
+        credentials.access_key_secret.expose_secret(),
+        token.map_or("", |token| token.expose_secret()),
+    ]
 }
 
 async fn read(mut response: Response, endpoint: &Endpoint) -> Result<Answer, CallError> {
     let status = response.status().as_u16();
-    let time_left = time_left(
-        ["x-ratelimit-user-api", "x-ratelimit-user"]
-            .iter()
-            .flat_map(|name| response.headers().get_all(*name))
-            .filter_map(|value| value.to_str().ok()),
-    );
+    let wait = RequestedWait::of(response.headers());
     let mut body = Zeroizing::new(Vec::with_capacity(16 * 1024));
     while let Some(chunk) = response
         .chunk()
@@ -278,7 +280,7 @@ async fn read(mut response: Response, endpoint: &Endpoint) -> Result<Answer, Cal
     Ok(Answer {
         host: endpoint.name(),
         status,
-        time_left,
+        wait,
         body,
     })
 }
@@ -588,11 +590,19 @@ mod tests {
         assert!(elsewhere.accept().now_or_never().is_none());
     }
 
+    #[rstest]
+    #[case::the_older_headers("Throttling.User", "", 3500)]
+    #[case::the_newer_one_first("Throttling.User", "x-acs-retry-after: 700\r\n", 700)]
+    #[case::the_newer_one_makes_it_so("InternalError", "X-Acs-Retry-After: 700\r\n", 700)]
     #[tokio::test]
-    async fn throttling_says_for_how_long() {
-        let body = r#"{"Code":"Throttling.User","Message":"denied","RequestId":"R-1"}"#;
+    async fn throttling_says_for_how_long(
+        #[case] code: &str,
+        #[case] header: &str,
+        #[case] milliseconds: u64,
+    ) {
+        let body = format!(r#"{{"Code":"{code}","Message":"denied","RequestId":"R-1"}}"#);
         let answer = format!(
-            "HTTP/1.1 400 Bad Request\r\n\
+            "HTTP/1.1 400 Bad Request\r\n{header}\
              x-ratelimit-user-api: Limit:1,Remain:0,TimeLeft:2000,Reset:1\r\n\
              X-RateLimit-User: Limit:9,Remain:0,TimeLeft:3500,Reset:1\r\n\
              content-length: {}\r\n\r\n{body}",
@@ -601,7 +611,10 @@ mod tests {
         let (_, outcome) = exchange(answer, HmacSha1).await;
         let error = outcome.unwrap_err();
         assert_eq!(error.class(), Class::Throttled);
-        assert_eq!(error.retry_after(), Some(Duration::from_millis(3500)));
+        assert_eq!(
+            error.retry_after(),
+            Some(Duration::from_millis(milliseconds))
+        );
     }
 
     #[tokio::test]

@@ -1,14 +1,16 @@
 //! How a call can fail, without a word that the cloud wrote.
 
-use std::borrow::Cow;
-use std::time::Duration;
+use std::{borrow::Cow, fmt, time::Duration};
 
 use thiserror::Error;
 
 use super::{
-    classification::{self, UNKNOWN_REFUSAL, UNKNOWN_SERVER_FAULT},
+    classification::{
+        self, ASKED_TO_WAIT, HIDDEN_CODE, NO_CODE, UNKNOWN_REFUSAL, UNKNOWN_SERVER_FAULT,
+    },
     endpoint::Host,
     identifier::Secrets,
+    requested_wait::RequestedWait,
     signature::MalformedCredentials,
 };
 pub use super::{
@@ -37,7 +39,7 @@ pub enum CallError {
         host: Host,
     },
     /// RDS said no.
-    #[error("RDS refused the request with {}: {}", .0.code, .0.entry.explanation)]
+    #[error("{0}")]
     Refused(Refusal),
 }
 
@@ -98,50 +100,95 @@ impl Transport {
 #[derive(Clone, Debug)]
 pub struct Refusal {
     code: Code,
+    /// What the answer means as a whole.
     entry: &'static Entry,
     request_id: Option<RequestId>,
     status: u16,
     retry_after: Option<Duration>,
+    outcome_unknown: bool,
 }
 
 impl Refusal {
-    /// `code` and `request_id` are as the cloud wrote them; `secrets` is what the request held,
-    /// `time_left` what the rate-limit headers say.
+    /// `code` and `request_id` are as the cloud wrote them; `secrets` is what the request held, `wait` what the answer's
+    /// headers ask for.
     pub(super) fn new(
         code: &str,
         request_id: Option<&str>,
         status: u16,
-        time_left: Option<Duration>,
+        wait: RequestedWait,
         secrets: &Secrets<'_>,
     ) -> Self {
-        let unknown = if (500..600).contains(&status) {
+        let shown = Code::new(code, secrets);
+        let by_code = classification::find(code).unwrap_or(if (500..600).contains(&status) {
             &UNKNOWN_SERVER_FAULT
-        } else {
+        } else if shown.is_shown() {
             &UNKNOWN_REFUSAL
+        } else if is_a_text(code) {
+            &NO_CODE
+        } else {
+            &HIDDEN_CODE
+        });
+        let entry = if wait.is_of_a_throttled_answer() {
+            &ASKED_TO_WAIT
+        } else {
+            by_code
         };
-        let entry = classification::find(code).unwrap_or(unknown);
         Self {
-            code: Code::new(code, secrets),
+            code: shown,
             entry,
             request_id: request_id.and_then(|text| RequestId::new(text, secrets)),
             status,
-            // Rate-limit headers may come with any answer, and then tell of a limit that was not reached.
-            retry_after: time_left.filter(|_| entry.class == Class::Throttled),
+            // The older headers may come with any answer, and then tell of a limit that was not reached.
+            retry_after: wait.duration().filter(|_| entry.class == Class::Throttled),
+            outcome_unknown: by_code.class == Class::Transient,
         }
     }
+
+    /// What it means and what to do. Where nothing can be shown of the code, the request's id is all that support has.
+    fn explanation(&self) -> Cow<'static, str> {
+        let has_no_code = [&NO_CODE, &HIDDEN_CODE]
+            .iter()
+            .any(|entry| std::ptr::eq(*entry, self.entry));
+        match &self.request_id {
+            Some(id) if has_no_code => {
+                Cow::Owned(format!("{} (RequestId {id})", self.entry.explanation))
+            }
+            _ => Cow::Borrowed(self.entry.explanation),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RDS refused the request")?;
+        if self.code.is_shown() {
+            write!(f, " with {}", self.code)?;
+        }
+        write!(f, ": {}", self.explanation())
+    }
+}
+
+/// Whether it is a sentence of some kind, and no code.
+fn is_a_text(code: &str) -> bool {
+    !code.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl PartialEq for Refusal {
     fn eq(&self, other: &Self) -> bool {
         // The entry follows from the code that was written, which is not kept when it cannot be shown.
-        (&self.code, &self.request_id, self.status, self.retry_after)
-            == (
-                &other.code,
-                &other.request_id,
-                other.status,
-                other.retry_after,
-            )
-            && std::ptr::eq(self.entry, other.entry)
+        (
+            &self.code,
+            &self.request_id,
+            self.status,
+            self.retry_after,
+            self.outcome_unknown,
+        ) == (
+            &other.code,
+            &other.request_id,
+            other.status,
+            other.retry_after,
+            other.outcome_unknown,
+        ) && std::ptr::eq(self.entry, other.entry)
     }
 }
 
@@ -169,14 +216,15 @@ impl CallError {
         }
     }
 
-    /// What it means and what to do: the same text for the same cause, fit for a condition's message.
+    /// What it means and what to do, fit for a condition's message: the same text for the same cause, but for the request's
+    /// id, which is told where there is no code that can be shown.
     #[must_use]
     pub fn explanation(&self) -> Cow<'static, str> {
         match self {
             Self::Credentials(_) => MalformedCredentials::EXPLANATION.into(),
             Self::Transport(transport, host) => transport.explanation(host).into(),
             Self::Unreadable { host, .. } => unreadable(host).into(),
-            Self::Refused(refusal) => refusal.entry.explanation.into(),
+            Self::Refused(refusal) => refusal.explanation(),
         }
     }
 
@@ -260,20 +308,22 @@ impl CallError {
             }
             Self::Transport(Transport::Timeout | Transport::Broken, _)
             | Self::Unreadable { .. } => true,
-            Self::Refused(refusal) => refusal.entry.class == Class::Transient,
+            Self::Refused(refusal) => refusal.outcome_unknown,
         }
     }
 
     /// Whether cached temporary credentials should be dropped and fetched again.
     #[must_use]
     pub fn credentials_rejected(&self) -> bool {
-        matches!(
-            self.label(),
-            "credentials"
-                | "InvalidSecurityToken.*"
-                | "MissingSecurityToken"
-                | "InvalidAccessKeyId.*"
-        )
+        // Other credentials would only be one more request.
+        self.class() != Class::Throttled
+            && matches!(
+                self.label(),
+                "credentials"
+                    | "InvalidSecurityToken"
+                    | "MissingSecurityToken"
+                    | "InvalidAccessKeyId"
+            )
     }
 }
 
@@ -300,9 +350,16 @@ mod tests {
             code,
             id,
             status,
-            None,
+            RequestedWait::None,
             &Secrets(&["Secret12word"]),
         ))
+    }
+
+    const RETRY_AFTER: RequestedWait = RequestedWait::RetryAfter(Duration::from_millis(700));
+    const TIME_LEFT: RequestedWait = RequestedWait::TimeLeft(Duration::from_secs(2));
+
+    fn refused_with(code: &str, status: u16, wait: RequestedWait) -> CallError {
+        CallError::Refused(Refusal::new(code, None, status, wait, &Secrets(&[])))
     }
 
     #[rstest]
@@ -365,12 +422,95 @@ mod tests {
     }
 
     #[rstest]
-    #[case("Throttling.User", Some(Duration::from_secs(2)))]
-    #[case("InternalError", None)]
-    fn only_throttling_says_when_to_come_back(#[case] code: &str, #[case] after: Option<Duration>) {
-        let time_left = Some(Duration::from_secs(2));
-        let error = CallError::Refused(Refusal::new(code, None, 400, time_left, &Secrets(&[])));
-        assert_eq!(error.retry_after(), after);
+    #[case("Throttling.User", TIME_LEFT, Some(2000))]
+    #[case("InternalError", TIME_LEFT, None)]
+    #[case("Throttling.User", RETRY_AFTER, Some(700))]
+    #[case("InternalError", RETRY_AFTER, Some(700))]
+    #[case("NeverSeen", RETRY_AFTER, Some(700))]
+    #[case("DB Operation Failed", RETRY_AFTER, Some(700))]
+    #[case("Throttling.User", RequestedWait::None, None)]
+    fn only_throttling_says_when_to_come_back(
+        #[case] code: &str,
+        #[case] wait: RequestedWait,
+        #[case] milliseconds: Option<u64>,
+    ) {
+        let error = refused_with(code, 400, wait);
+        assert_eq!(error.retry_after(), milliseconds.map(Duration::from_millis));
+    }
+
+    /// As the official clients have it: the header makes an answer a throttled one, whatever its code. But what the code says
+    /// of the request's effect holds.
+    #[rstest]
+    #[case("Throttling.Api", 400, false)]
+    #[case("NeverSeen", 400, false)]
+    #[case("InvalidAccountPassword.Format", 400, false)]
+    #[case("InvalidSecurityToken.Expired", 400, false)]
+    #[case("InternalError", 500, true)]
+    #[case("NeverSeen", 503, true)]
+    fn whatever_asks_to_wait_is_throttled(
+        #[case] code: &str,
+        #[case] status: u16,
+        #[case] outcome_unknown: bool,
+    ) {
+        let error = refused_with(code, status, RETRY_AFTER);
+        assert_eq!(
+            (error.class(), error.reason()),
+            (Class::Throttled, Reason::Throttled)
+        );
+        assert_eq!(error.code().map(Code::as_str), Some(code));
+        assert!(
+            error
+                .explanation()
+                .contains("more requests than RDS allows")
+        );
+        assert_eq!(error.outcome_unknown(), outcome_unknown);
+        assert!(!error.credentials_rejected());
+        assert_ne!(error, refused_with(code, status, RequestedWait::None));
+    }
+
+    #[rstest]
+    #[case::sql_server(
+        "Password validation failed. The password was changed less than 1 days ago",
+        400
+    )]
+    #[case::documented("DB Operation Failed:%s.", 400)]
+    #[case::another_language("\u{5bc6}\u{7801}\u{65e0}\u{6548}", 403)]
+    #[case::two_lines("line\nline", 400)]
+    fn a_text_in_place_of_the_code(#[case] text: &str, #[case] status: u16) {
+        let error = refused(text, status);
+        assert_eq!(
+            (error.class(), error.reason()),
+            (Class::PersonNeeded, Reason::Rejected)
+        );
+        assert!(!error.outcome_unknown());
+        assert_eq!(error.code().map(Code::is_shown), Some(false));
+        let told = error.explanation();
+        for part in [
+            "RDS gave no code",
+            "password policy of the database",
+            "SQL Server",
+            "RequestId D4D4BE8A-DD46-440A-BFCD-EE31DA81C9DD",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert!(!format!("{error} {error:?}").contains(text));
+        assert!(!format!("{error} {told}").contains("look its code up"));
+    }
+
+    #[rstest]
+    #[case::of_a_secret("Brand.Secret12wor", 400)]
+    #[case::malformed("Brand_New<Code>", 400)]
+    fn a_code_that_is_not_shown(#[case] code: &str, #[case] status: u16) {
+        let told = refused(code, status).explanation();
+        assert!(told.contains("a code that is not shown"), "{told}");
+        assert!(told.contains("RequestId D4D4BE8A"), "{told}");
+        assert!(!told.contains("Brand"), "{told}");
+    }
+
+    #[test]
+    fn without_a_request_id_none_is_told() {
+        let error = refused_with("a text", 400, RequestedWait::None);
+        assert!(error.explanation().ends_with("with the RequestId"));
     }
 
     #[test]
@@ -380,6 +520,7 @@ mod tests {
             "RDS refused the request with OrderStatus.UnPaid: an order for this instance is not paid; pay or cancel it"
         );
         let hidden = refused("Forbidden.Secret12word", 403);
+        assert!(hidden.to_string().starts_with("RDS refused the request: "));
         assert!(!format!("{hidden} {hidden:?}").contains("Secret12word"));
         assert_eq!(hidden.reason(), Reason::AccessDenied);
     }

@@ -2,20 +2,28 @@
 //!
 //! Everything that the cloud writes is suspect: messages echo the string to sign, password included, and even a code
 //! can be free text (`ResetAccountPassword` documents one as `%s`). So an identifier is shown only if it looks like
-//! one and holds nothing of what the request kept secret.
+//! one and shares no part with what the request kept secret: a part of a password is of use to a guesser, too.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use base64::{
-    Engine,
-    prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD},
-};
+use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 use zeroize::Zeroizing;
 
-use super::classification::{self, OTHER};
+use super::{
+    classification::{self, OTHER},
+    signature::encode_pairs,
+};
 
 /// Longer texts are no identifiers.
 const LONGEST: usize = 64;
+
+/// A text that shares this many characters in a row with a secret, either way round, is not shown. Fewer are in too many
+/// words, and tell little.
+const SHORTEST_PART: usize = 6;
+
+/// A shorter secret would be found in nearly every text.
+const SHORTEST_SECRET: usize = 4;
 
 /// The error code of an answer.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -32,7 +40,9 @@ impl Code {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
         Self {
-            text: (looks_right && !secrets.are_in(text)).then(|| text.to_owned()),
+            text: (looks_right
+                && !secrets.share_a_part_with(text, classification::known_beginning(text)))
+            .then(|| text.to_owned()),
             label: classification::label_of(text),
         }
     }
@@ -41,6 +51,12 @@ impl Code {
     #[cfg(test)]
     pub(crate) fn for_test(text: &str) -> Self {
         Self::new(text, &Secrets(&[]))
+    }
+
+    /// Whether there is a code that can be shown.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        self.text.is_some()
     }
 
     /// The code, or `other` if it cannot be shown.
@@ -116,50 +132,106 @@ fn is_short(text: &str) -> bool {
 pub(crate) struct Secrets<'a>(pub(crate) &'a [&'a str]);
 
 impl Secrets<'_> {
-    /// Whether `text` holds a secret: as it is, in another case, percent-encoded, in Base64 or in hexadecimal.
-    pub(super) fn are_in(&self, text: &str) -> bool {
-        let text = text.to_ascii_lowercase();
-        self.0
-            .iter()
-            .filter(|secret| !secret.is_empty())
-            .flat_map(|secret| forms(secret))
-            .any(|form| text.contains(form.as_str()))
+    /// Whether `text` shares [`SHORTEST_PART`] characters in a row with a secret, or all of a shorter one: either way round;
+    /// as they are, in another case, or without what is neither letter nor digit; percent-encoded, in Base64 or in
+    /// hexadecimal.
+    pub(crate) fn are_in(&self, text: &str) -> bool {
+        self.share_a_part_with(text, 0)
+    }
+
+    /// The same, but for parts within the first `known` characters, which are not the cloud's own.
+    fn share_a_part_with(&self, text: &str, known: usize) -> bool {
+        let text = text.as_bytes();
+        let before = text.get(..known).unwrap_or(text);
+        let as_it_is = Reading::new(&lower(text), known);
+        let without_marks = Reading::new(&bare(text), bare(before).len());
+        let secrets = self.0.iter();
+        secrets
+            .filter(|secret| secret.len() >= SHORTEST_SECRET)
+            .any(|secret| {
+                let part = secret.len().min(SHORTEST_PART);
+                as_it_is.shares(&lower(secret.as_bytes()), part)
+                    || bare_forms(secret, part)
+                        .iter()
+                        .any(|(form, part)| without_marks.shares(form, *part))
+            })
     }
 }
 
-/// The ways in which an identifier could spell `secret`, in lower case.
-fn forms(secret: &str) -> Vec<Zeroizing<String>> {
-    let mut forms = vec![Zeroizing::new(secret.to_owned())];
-    // Percent-encoding needs a form of its own only without its percent signs, which no identifier has.
-    let encoded = super::signature::encode_pairs(&[("", secret)]);
-    forms.push(Zeroizing::new(
-        encoded.trim_start_matches('=').replace('%', ""),
-    ));
-    forms.push(Zeroizing::new(
+/// A text as it is read in one direction and in the other.
+struct Reading {
+    forwards: Zeroizing<Vec<u8>>,
+    backwards: Zeroizing<Vec<u8>>,
+    /// How many characters at the beginning are known.
+    known: usize,
+}
+
+impl Reading {
+    fn new(text: &[u8], known: usize) -> Self {
+        Self {
+            forwards: Zeroizing::new(text.to_vec()),
+            backwards: Zeroizing::new(text.iter().rev().copied().collect()),
+            known,
+        }
+    }
+
+    /// Whether one of `form`'s parts of this length is in the text, elsewhere than in what is known.
+    fn shares(&self, form: &[u8], length: usize) -> bool {
+        let known_parts = (self.known + 1).saturating_sub(length);
+        let parts: HashSet<&[u8]> = (self.forwards.windows(length).skip(known_parts))
+            .chain(self.backwards.windows(length).rev().skip(known_parts))
+            .collect();
+        form.windows(length).any(|part| parts.contains(part))
+    }
+}
+
+/// The ways in which letters and digits alone can spell `secret`, each with the length that `part` of its characters have
+/// there at least.
+fn bare_forms(secret: &str, part: usize) -> Vec<(Zeroizing<Vec<u8>>, usize)> {
+    // A string to sign holds parameters that are encoded twice.
+    let once = encode_pairs(&[("", secret)]);
+    let once = once.trim_start_matches('=');
+    let twice = encode_pairs(&[("", once)]);
+    let mut hexadecimal = Zeroizing::new(String::with_capacity(2 * secret.len()));
+    hexadecimal.extend(
         secret
             .bytes()
             .flat_map(|byte| [byte >> 4, byte & 0xf])
-            .filter_map(|digit| char::from_digit(digit.into(), 16))
-            .collect(),
-    ));
+            .filter_map(|digit| char::from_digit(digit.into(), 16)),
+    );
+    let mut forms = vec![
+        (bare(secret.as_bytes()), part),
+        (bare(once.as_bytes()), part),
+        (bare(twice.as_bytes()), part),
+        (bare(hexadecimal.as_bytes()), 2 * part),
+    ];
     // Base64 spells the same bytes in three ways, depending on where in a longer text they stand. The characters at
     // either end also depend on the neighbours, so only those in between are looked for.
     for (leading, unsure) in [(0, 0), (1, 2), (2, 3)] {
-        let mut shifted = Zeroizing::new(vec![0; leading]);
+        let mut shifted = Zeroizing::new(Vec::with_capacity(leading + secret.len()));
+        shifted.resize(leading, 0);
         shifted.extend_from_slice(secret.as_bytes());
         let certain = shifted.len() * 8 / 6;
-        for engine in [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD] {
-            let text = Zeroizing::new(engine.encode(&*shifted));
-            forms.push(Zeroizing::new(
-                text.get(unsure..certain).unwrap_or_default().to_owned(),
-            ));
-        }
-    }
-    forms.retain(|form| form.len() >= secret.len().min(4));
-    for form in &mut forms {
-        form.make_ascii_lowercase();
+        let text = Zeroizing::new(BASE64_STANDARD_NO_PAD.encode(&*shifted));
+        let text = text.get(unsure..certain).unwrap_or_default();
+        forms.push((bare(text.as_bytes()), part * 8 / 6 - 1));
     }
     forms
+}
+
+fn lower(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(text.to_ascii_lowercase())
+}
+
+/// The letters and digits alone, in lower case.
+fn bare(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut bare = Zeroizing::new(Vec::with_capacity(text.len()));
+    bare.extend(
+        text.iter()
+            .filter(|byte| byte.is_ascii_alphanumeric())
+            .map(u8::to_ascii_lowercase),
+    );
+    bare
 }
 
 #[cfg(test)]
@@ -186,9 +258,48 @@ mod tests {
     #[case("Bad.SECRET12WORD.Code", "other", "other")]
     #[case("Forbidden.Secret12word", "other", "Forbidden*")]
     #[case("5365637265743132776f7264", "other", "other")]
+    #[case("Bad.ecret12wor.Code", "other", "other")]
+    #[case("Bad.row21terceS.Code", "other", "other")]
+    #[case("InternalError.Secret", "other", "InternalError")]
+    #[case("InternalError.terceS", "other", "InternalError")]
+    #[case("InternalError.Secre", "InternalError.Secre", "InternalError")]
+    #[case("65743132776f", "other", "other")]
     fn codes(#[case] written: &str, #[case] shown: &str, #[case] label: &str) {
         let code = Code::new(written, &Secrets(&[PASSWORD]));
         assert_eq!((code.as_str(), code.label()), (shown, label));
+    }
+
+    /// What is in the table is not the cloud's own word, whatever the password is.
+    #[rstest]
+    #[case("InternalError", "InternalError1!", true)]
+    #[case("InvalidAccountPassword.Reused", "First#Password1", true)]
+    #[case("InvalidAccountPassword.Reused", "Reused#Secret1", false)]
+    #[case("InvalidAccountPassword.First", "First#Password1", true)]
+    #[case("InvalidAccountPassword1", "First#Password1", false)]
+    #[case("Brand.NewPassword", "First#Password1", false)]
+    #[case("OperationDenied.XStatus", "XStatus1!word", false)]
+    #[case("Forbidden.RAM", "en.RAM-token", false)]
+    fn known_parts(#[case] written: &str, #[case] secret: &str, #[case] shown: bool) {
+        let code = Code::new(written, &Secrets(&[secret]));
+        assert_eq!(code.is_shown(), shown);
+        assert_eq!(code.as_str() == written, shown);
+    }
+
+    /// Beside several secrets, and what is too short to be one.
+    #[rstest]
+    #[case(&["", "a", "ode", "New"], true)]
+    #[case(&["", "Code"], false)]
+    #[case(&["Secret12word", "BrandNewSecret"], false)]
+    #[case(&["+Br+and+New+Code+"], false)]
+    fn several_secrets(#[case] secrets: &[&str], #[case] shown: bool) {
+        assert_eq!(
+            Code::new("Brand.NewCode", &Secrets(secrets)).is_shown(),
+            shown
+        );
+        assert_eq!(
+            RequestId::new("Brand-New-Code", &Secrets(secrets)).is_some(),
+            shown
+        );
     }
 
     #[test]
@@ -207,6 +318,10 @@ mod tests {
     #[case("D4D4BE8A_DD46", false)]
     #[case("Secret12word", false)]
     #[case("id-SECRET12WORD-id", false)]
+    #[case("id-cret12-id", false)]
+    #[case("id-21terc-id", false)]
+    #[case("id-c-r-e-t-1-2-id", false)]
+    #[case("id-cret1-id", true)]
     fn request_ids(#[case] written: &str, #[case] taken: bool) {
         assert_eq!(
             RequestId::new(written, &Secrets(&[PASSWORD])).is_some(),
@@ -236,6 +351,49 @@ mod tests {
                 prop_assert_eq!(code.as_str(), OTHER);
                 prop_assert!(RequestId::new(&spelled, &secrets).is_none());
             }
+        }
+
+        /// Every piece of six characters and more, and what is left of it without its marks.
+        #[test]
+        fn no_piece_of_a_secret_is_shown(
+            secret in "[A-Za-z0-9!@#$&%^*()_+=-]{8,32}",
+            (from, length) in (0..27_usize, 6..32_usize),
+            backwards: bool,
+            before in "[A-Za-z0-9]{0,6}[.]?",
+            after in "[.]?[A-Za-z0-9]{0,6}",
+            spelling in 0..6,
+        ) {
+            let from = from.min(secret.len() - 6);
+            let piece = &secret[from..(from + length).min(secret.len())];
+            let letters: String = piece.chars().filter(char::is_ascii_alphanumeric).collect();
+            prop_assume!(spelling > 1 || letters.len() >= 6);
+            let hex = piece.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02X}"));
+            let spelled = match spelling {
+                0 => format!("{before}{letters}{after}"),
+                1 => format!("{before}{letters}{after}").to_uppercase(),
+                2 => format!("{before}{hex}{after}"),
+                3 => BASE64_STANDARD.encode(format!("{before}{piece}{after}")),
+                4 => BASE64_URL_SAFE.encode(format!("{before}{piece}{after}")),
+                _ => format!("{before}{piece}{after}"),
+            };
+            let spelled = if backwards { spelled.chars().rev().collect() } else { spelled };
+            let secrets = [secret.as_str(), "another-secret"];
+            let secrets = Secrets(&secrets);
+            prop_assert!(secrets.are_in(&spelled), "{} in {}", piece, spelled);
+            let code = Code::new(&spelled, &secrets);
+            prop_assert_eq!(code.as_str(), OTHER);
+            let id = RequestId::new(&spelled.replace('.', "-"), &secrets);
+            prop_assert!(id.is_none(), "{:?}", id);
+        }
+
+        /// An identifier of RDS' own is hardly ever mistaken for a part of a secret.
+        #[test]
+        fn what_shares_nothing_is_shown(
+            // More marks would be six digits in a row where they are percent-encoded.
+            secret in "[G-Zg-z]{4,16}[!@#]?[G-Zg-z]{4,16}",
+            id in "[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}",
+        ) {
+            prop_assert!(RequestId::new(&id, &Secrets(&[&secret])).is_some());
         }
 
         #[test]

@@ -17,6 +17,7 @@ pub mod limit;
 #[cfg(test)]
 pub(crate) mod near_json;
 pub mod password;
+pub(crate) mod requested_wait;
 pub mod resolver;
 pub mod response;
 pub mod signature;

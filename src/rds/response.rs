@@ -3,7 +3,7 @@
 //! RDS is loose with JSON types (a number here, a string there), and new states appear without notice. So nothing
 //! that is unknown fails to parse, and nothing that is unknown counts as good.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
@@ -16,15 +16,13 @@ use super::{
     endpoint::Host,
     error::{CallError, Class, Reason, Refusal, RequestId},
     identifier::Secrets,
+    requested_wait::RequestedWait,
     word::Word,
 };
 
 /// Most accounts on one page of `DescribeAccounts`.
 pub(super) const ACCOUNTS_PER_PAGE: &str = "200";
 const FULL_PAGE: usize = 200;
-
-/// Longer than this the cloud never asks to wait; the official SDKs cap it alike.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// What an instance is like, as far as it matters for changing its accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,8 +117,8 @@ pub(super) struct Answer {
     /// The host that was called.
     pub(super) host: Host,
     pub(super) status: u16,
-    /// From [`time_left`].
-    pub(super) time_left: Option<Duration>,
+    /// What the headers ask for.
+    pub(super) wait: RequestedWait,
     /// Zeroed: an error's message can hold the password.
     pub(super) body: Zeroizing<Vec<u8>>,
 }
@@ -137,7 +135,7 @@ impl Answer {
                 &code,
                 request_id,
                 self.status,
-                self.time_left,
+                self.wait,
                 secrets,
             ))),
             _ if (200..300).contains(&self.status) => request_id
@@ -236,18 +234,6 @@ impl Answer {
     }
 }
 
-/// The longest `TimeLeft` (milliseconds) of rate-limit headers such as `Limit:1,Remain:0,TimeLeft:2000,Reset:1234`.
-pub(crate) fn time_left<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Duration> {
-    headers
-        .flat_map(|header| header.split(','))
-        .filter_map(|field| field.split_once(':'))
-        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("TimeLeft"))
-        .filter_map(|(_, value)| value.trim().parse().ok())
-        .max()
-        .filter(|milliseconds| *milliseconds > 0)
-        .map(|milliseconds| Duration::from_millis(milliseconds).min(LONGEST_WAIT))
-}
-
 /// What answers have in common. The rest is skipped without being copied, messages above all.
 #[derive(Deserialize)]
 struct Envelope {
@@ -319,6 +305,8 @@ fn lock(text: Option<&str>, secrets: &Secrets<'_>) -> Lock {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use rstest::rstest;
     use serde_json::json;
@@ -333,7 +321,7 @@ mod tests {
         Answer {
             host: Host::for_test("rds.aliyuncs.com"),
             status,
-            time_left: None,
+            wait: RequestedWait::None,
             body: Zeroizing::new(body.as_ref().to_vec()),
         }
     }
@@ -480,27 +468,13 @@ mod tests {
     #[case(r#"{"code":"Throttling.User","message":"m","requestId":"R-1","AccessDeniedDetail":{}}"#)]
     fn a_no_has_code_id_and_time_left(#[case] body: &str) {
         let mut answer = answer(429, body);
-        answer.time_left = Some(Duration::from_secs(3));
+        answer.wait = RequestedWait::TimeLeft(Duration::from_secs(3));
         let error = answer.accepted(&NO_SECRETS).unwrap_err();
         assert_eq!(error.code().unwrap().as_str(), "Throttling.User");
         assert_eq!(error.request_id().unwrap().as_str(), "R-1");
         assert_eq!(error.status(), Some(429));
         assert_eq!(error.class(), Class::Throttled);
         assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
-    }
-
-    #[rstest]
-    #[case(&["Limit:1,Remain:0,TimeLeft:2000,Reset:1234"], Some(2000))]
-    #[case(&["TimeLeft:10", "Remain:0, timeleft: 30"], Some(30))]
-    #[case(&["TimeLeft:500000"], Some(120_000))]
-    #[case(&["TimeLeft:0"], None)]
-    #[case(&["TimeLeft:-1", "TimeLeft:soon", "TimeLeft", ""], None)]
-    #[case(&[], None)]
-    fn rate_limit_headers(#[case] headers: &[&str], #[case] milliseconds: Option<u64>) {
-        assert_eq!(
-            time_left(headers.iter().copied()),
-            milliseconds.map(Duration::from_millis)
-        );
     }
 
     /// An answer to each of the three actions.

@@ -7,9 +7,6 @@ use super::identifier::Secrets;
 /// Longer texts are no names. An account's name has 64 characters at most.
 const LONGEST: usize = 64;
 
-/// A text that shares so many characters in a row with a secret is not shown.
-const PIECE: usize = 6;
-
 /// A name that RDS wrote, and that is safe to show: one short word that holds no piece of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Word(Box<str>);
@@ -43,22 +40,7 @@ impl Word {
     /// way round. For a secret that was not part of the request to which RDS answered with this word.
     #[must_use]
     pub(crate) fn is_free_of(&self, secrets: &Secrets<'_>) -> bool {
-        let text = self.0.to_ascii_lowercase();
-        let shares_a_piece = |secret: &&str| {
-            let secret = secret.as_bytes();
-            secret.windows(PIECE).any(|piece| {
-                let is = |window: &[u8]| window.eq_ignore_ascii_case(piece);
-                let is_reversed = |window: &[u8]| {
-                    let reversed = window.iter().rev();
-                    reversed
-                        .zip(piece)
-                        .all(|(one, other)| one.eq_ignore_ascii_case(other))
-                };
-                let mut windows = text.as_bytes().windows(PIECE);
-                windows.any(|window| is(window) || is_reversed(window))
-            })
-        };
-        !secrets.are_in(&self.0) && !secrets.0.iter().any(shares_a_piece)
+        !secrets.are_in(&self.0)
     }
 
     /// The word.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use rds_password_operator::credentials::{CredentialsError, Kind, SourceName};
 use rds_password_operator::rds::error::{Class, Code, RequestId};
-use rds_simulator::{Action, CredentialsUri, Fault, MetadataService, OidcProvider, Role};
+use rds_simulator::{
+    Action, CredentialsUri, Fault, MetadataService, OidcProvider, Role, WaitHeaders,
+};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -153,6 +155,16 @@ async fn a_clock_that_is_off() {
     Fault::throttled("Throttling.User", Duration::from_millis(1500)),
     Kind::Throttled,
     Some("Throttling.User")
+)]
+#[case::throttled_by_the_older_header(
+    Fault::throttled_by(WaitHeaders::TimeLeft, "Throttling.User", Duration::from_millis(1500)),
+    Kind::Throttled,
+    Some("Throttling.User")
+)]
+#[case::asked_to_wait_whatever_the_code(
+    Fault::error(500, "InternalError", "canary").retry_after(Duration::from_millis(1500)),
+    Kind::Throttled,
+    Some("InternalError")
 )]
 #[case::fault_of_sts(
     Fault::error(503, "ServiceUnavailable", "canary"),

@@ -286,7 +286,7 @@ impl StsClient {
                 origin,
                 &code,
                 content.request_id.as_deref(),
-                (answer.status, answer.time_left),
+                (answer.status, answer.wait),
                 secrets,
             ));
         }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{action::Action, answer::ApiError, throttle};
+use crate::{
+    action::Action,
+    answer::ApiError,
+    throttle::{self, WaitHeaders},
+};
 
 /// Which requests a [`Fault`] or a pause concerns. What is not named matches everything.
 #[derive(Debug, Clone, Default)]
@@ -106,6 +110,11 @@ pub(crate) enum Kind {
     EchoPassword {
         status: u16,
     },
+    EchoPart {
+        status: u16,
+        code: fn(&str) -> String,
+        request_id: fn(&str) -> String,
+    },
     EchoToken {
         status: u16,
     },
@@ -131,20 +140,49 @@ impl Fault {
         Self::new(Kind::Error(ApiError::new(status, code, message)))
     }
 
-    /// The answer to a request that was one too many, with the header that tells for how long (to the millisecond).
+    /// The answer to a request that was one too many, with the headers that tell for how long (to the millisecond).
     #[must_use]
     pub fn throttled(code: &str, time_left: Duration) -> Self {
+        Self::throttled_by(WaitHeaders::Both, code, time_left)
+    }
+
+    /// The same with other headers.
+    #[must_use]
+    pub fn throttled_by(headers: WaitHeaders, code: &str, time_left: Duration) -> Self {
         let name = if code == "Throttling.User" {
             throttle::USER_HEADER
         } else {
             throttle::USER_API_HEADER
         };
         let time_left = i128::try_from(time_left.as_millis()).unwrap_or(i128::MAX);
-        Self::new(Kind::Error(throttle::throttled(
-            400,
+        let headers = throttle::wait_headers(headers, name, 1, time_left);
+        Self::new(Kind::Error(throttle::throttled(400, code, headers)))
+    }
+
+    /// An error answer has the header `x-acs-retry-after` as well, in place of one that it has already.
+    #[must_use]
+    pub fn retry_after(mut self, time: Duration) -> Self {
+        if let Kind::Error(error) = &mut self.kind {
+            let name = throttle::RETRY_AFTER_HEADER;
+            error.headers.retain(|(present, _)| *present != name);
+            error.headers.push((name, time.as_millis().to_string()));
+        }
+        self
+    }
+
+    /// An error answer whose `Code` and `RequestId` are made from the password that was sent, as those of a cloud that is
+    /// careless with it could be.
+    #[must_use]
+    pub fn echo_part(
+        status: u16,
+        code: fn(&str) -> String,
+        request_id: fn(&str) -> String,
+    ) -> Self {
+        Self::new(Kind::EchoPart {
+            status,
             code,
-            Some((name, throttle::header_value(1, time_left))),
-        )))
+            request_id,
+        })
     }
 
     /// An error answer whose `Code` and `Message` contain the password that was sent, as RDS' free-text codes could.

@@ -162,12 +162,23 @@ impl Way<'_> {
         match fault.kind {
             Kind::Delay => Strike::Continue(answer),
             Kind::Error(error) => Strike::Instead(Some(self.error(error))),
+            Kind::EchoPart {
+                status,
+                code,
+                request_id,
+            } => {
+                let password = self.password();
+                let error = ApiError::new(status, code(password), "echo");
+                let answer = Answer::error(
+                    error,
+                    self.service,
+                    &request_id(password),
+                    self.request.host(),
+                );
+                Strike::Instead(Some(WireAnswer::new(&answer, self.format)))
+            }
             Kind::EchoPassword { status } => {
-                let password = self
-                    .request
-                    .password
-                    .as_ref()
-                    .map_or("", |password| password.expose());
+                let password = self.password();
                 let message = format!("DB Operation Failed:Password '{password}' was rejected.");
                 Strike::Instead(Some(self.error(ApiError::new(
                     status,
@@ -213,6 +224,12 @@ impl Way<'_> {
                 ..answer
             })),
         }
+    }
+
+    /// The password that was sent, or none.
+    fn password(&self) -> &str {
+        let password = self.request.password.as_ref();
+        password.map_or("", |password| password.expose())
     }
 
     fn error(&self, error: ApiError) -> WireAnswer {

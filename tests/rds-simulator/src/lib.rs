@@ -142,5 +142,5 @@ pub use rds::instance::{Account, Instance};
 pub use request::SignatureMethod;
 pub use secret::Password;
 pub use simulator::{NoSuchTarget, RdsSimulator};
-pub use throttle::Throttle;
+pub use throttle::{Throttle, WaitHeaders};
 pub use timeline::Timeline;

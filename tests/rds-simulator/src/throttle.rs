@@ -2,8 +2,9 @@
 //!
 //! Limits are counted per cloud account with all its RAM users and roles, in the form "200 in 60 s":
 //! <https://help.aliyun.com/en/openapi/throttling-and-quota-management>. The status is 400 in the documented tables, and there
-//! is no `Retry-After`: official SDKs read `TimeLeft`, in milliseconds, from the headers `x-ratelimit-user-api` and
-//! `x-ratelimit-user`.
+//! is no `Retry-After`: the official clients of 2026 read `x-acs-retry-after`, in milliseconds
+//! (<https://github.com/aliyun/aliyun-cli>, `throttlingRetryDelay`), and those before `TimeLeft`, in milliseconds too, from the
+//! headers `x-ratelimit-user-api` and `x-ratelimit-user`. Here an answer has both, unless the script says otherwise.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,6 +15,19 @@ use crate::{
     answer::ApiError,
 };
 
+/// By which headers a throttled answer tells for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitHeaders {
+    /// By both.
+    Both,
+    /// By `x-acs-retry-after` alone.
+    RetryAfter,
+    /// By `x-ratelimit-user` or `x-ratelimit-user-api` alone.
+    TimeLeft,
+    /// By none.
+    None,
+}
+
 /// A limit for each cloud account at each service: a bucket of `limit` tokens that refills within `window`.
 #[derive(Debug, Clone)]
 pub struct Throttle {
@@ -23,7 +37,7 @@ pub struct Throttle {
     window: Duration,
     status: u16,
     code: String,
-    headers: bool,
+    headers: WaitHeaders,
     /// By service and cloud account, when the bucket will be full again.
     full_at: BTreeMap<(Service, String), Timestamp>,
 }
@@ -49,7 +63,7 @@ impl Throttle {
             window,
             status: 400,
             code: code.to_owned(),
-            headers: true,
+            headers: WaitHeaders::Both,
             full_at: BTreeMap::new(),
         }
     }
@@ -68,10 +82,10 @@ impl Throttle {
         self
     }
 
-    /// Answers without the headers, as not every gateway sends them.
+    /// Answers with these headers, as not every gateway sends all of them.
     #[must_use]
-    pub fn without_headers(mut self) -> Self {
-        self.headers = false;
+    pub fn headers(mut self, headers: WaitHeaders) -> Self {
+        self.headers = headers;
         self
     }
 
@@ -96,35 +110,46 @@ impl Throttle {
         } else {
             USER_HEADER
         };
-        let header = self
-            .headers
-            .then(|| (name, header_value(self.limit, time_left.as_millis())));
-        throttled(self.status, &self.code, header)
+        let headers = wait_headers(self.headers, name, self.limit, time_left.as_millis());
+        throttled(self.status, &self.code, headers)
     }
 }
 
+/// What the official clients of 2026 read, on any answer.
+pub(crate) const RETRY_AFTER_HEADER: &str = "x-acs-retry-after";
 /// The header of a limit for one action.
 pub(crate) const USER_API_HEADER: &str = "x-ratelimit-user-api";
 /// The header of a limit for all actions together.
 pub(crate) const USER_HEADER: &str = "x-ratelimit-user";
 
 /// `time_left` in milliseconds. What `Reset` means is documented nowhere, and no SDK reads it.
-pub(crate) fn header_value(limit: u32, time_left: i128) -> String {
-    format!("Limit:{limit},Remain:0,TimeLeft:{time_left},Reset:{time_left}")
+pub(crate) fn wait_headers(
+    headers: WaitHeaders,
+    limit_header: &'static str,
+    limit: u32,
+    time_left: i128,
+) -> Vec<(&'static str, String)> {
+    let retry_after = (RETRY_AFTER_HEADER, time_left.to_string());
+    let rate_limit = (
+        limit_header,
+        format!("Limit:{limit},Remain:0,TimeLeft:{time_left},Reset:{time_left}"),
+    );
+    match headers {
+        WaitHeaders::Both => vec![retry_after, rate_limit],
+        WaitHeaders::RetryAfter => vec![retry_after],
+        WaitHeaders::TimeLeft => vec![rate_limit],
+        WaitHeaders::None => Vec::new(),
+    }
 }
 
-pub(crate) fn throttled(
-    status: u16,
-    code: &str,
-    header: Option<(&'static str, String)>,
-) -> ApiError {
+pub(crate) fn throttled(status: u16, code: &str, headers: Vec<(&'static str, String)>) -> ApiError {
     let by = match code {
         "Throttling.User" => "user flow control",
         "Throttling.Api" => "api flow control",
         _ => "request throttling",
     };
     let mut error = ApiError::new(status, code, format!("Request was denied due to {by}."));
-    error.headers.extend(header);
+    error.headers = headers;
     error
 }
 
@@ -174,10 +199,13 @@ mod tests {
         assert_eq!((error.status, error.code.as_str()), (400, "Throttling.Api"));
         assert_eq!(
             error.headers,
-            [(
-                "x-ratelimit-user-api",
-                "Limit:2,Remain:0,TimeLeft:2000,Reset:2000".to_owned()
-            )]
+            [
+                ("x-acs-retry-after", "2000".to_owned()),
+                (
+                    "x-ratelimit-user-api",
+                    "Limit:2,Remain:0,TimeLeft:2000,Reset:2000".to_owned()
+                )
+            ]
         );
         assert_eq!(
             take(START, "2"),
