@@ -223,7 +223,9 @@ fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Erro
             return Some(error);
         }
         // What an I/O error wraps is not its source, but that one's source is.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
         next = match wrapped {
             Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
             None => error.source(),
@@ -246,11 +248,27 @@ mod tests {
     }
 
     #[rstest]
-    #[case::known(500, "InternalError", "the API server answered with HTTP status 500 (InternalError)")]
-    #[case::of_the_store(500, "StorageReadError", "the API server answered with HTTP status 500 (StorageReadError)")]
+    #[case::known(
+        500,
+        "InternalError",
+        "the API server answered with HTTP status 500 (InternalError)"
+    )]
+    #[case::of_the_store(
+        500,
+        "StorageReadError",
+        "the API server answered with HTTP status 500 (StorageReadError)"
+    )]
     #[case::without(429, "", "the API server answered with HTTP status 429")]
-    #[case::unknown(500, "Canary#Password1", "the API server answered with HTTP status 500")]
-    #[case::kubes_own_words(502, "Failed to parse error data", "the API server answered with HTTP status 502")]
+    #[case::unknown(
+        500,
+        "Canary#Password1",
+        "the API server answered with HTTP status 500"
+    )]
+    #[case::kubes_own_words(
+        502,
+        "Failed to parse error data",
+        "the API server answered with HTTP status 502"
+    )]
     fn a_reason_is_passed_on_where_it_is_one_of_kubernetes(
         #[case] code: u16,
         #[case] reason: &str,
@@ -297,8 +315,14 @@ mod tests {
     #[case(CertificateError::NotValidYet.into(), TlsFailure::NotValidYet)]
     #[case(CertificateError::Other(OtherError(std::sync::Arc::new(io::Error::other("")))).into(), TlsFailure::NotForAServer)]
     #[case(CertificateError::Revoked.into(), TlsFailure::Other)]
-    #[case(rustls::Error::AlertReceived(AlertDescription::CertificateRequired), TlsFailure::ClientCertificateRefused)]
-    #[case(rustls::Error::AlertReceived(AlertDescription::ProtocolVersion), TlsFailure::Incompatible)]
+    #[case(
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired),
+        TlsFailure::ClientCertificateRefused
+    )]
+    #[case(
+        rustls::Error::AlertReceived(AlertDescription::ProtocolVersion),
+        TlsFailure::Incompatible
+    )]
     #[case(PeerIncompatible::ServerDoesNotSupportTls12Or13.into(), TlsFailure::Incompatible)]
     #[case(InvalidMessage::InvalidContentType.into(), TlsFailure::NotTls)]
     #[case(rustls::Error::DecryptError, TlsFailure::Other)]

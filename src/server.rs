@@ -69,8 +69,12 @@ impl OpenError {
 
 fn open(address: SocketAddr) -> Result<TcpListener, OpenError> {
     // Linux refuses the socket where IPv6 is turned off at boot (EAFNOSUPPORT), and the address where it is turned off later.
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-        .map_err(OpenError::NoFamily)?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
+    .map_err(OpenError::NoFamily)?;
     let bound = || {
         if address.is_ipv6() {
             // For another address than `[::]` this changes nothing.
@@ -148,9 +152,7 @@ mod tests {
     ) {
         let open = |address: SocketAddr| match address {
             SocketAddr::V6(_) => Err(OpenError::NoFamily(io::ErrorKind::Unsupported.into())),
-            SocketAddr::V4(_) if is_taken => {
-                Err(OpenError::Other(io::ErrorKind::AddrInUse.into()))
-            }
+            SocketAddr::V4(_) if is_taken => Err(OpenError::Other(io::ErrorKind::AddrInUse.into())),
             SocketAddr::V4(address) => Ok(address.to_string()),
         };
         let opened = listen_with(address, open).map_err(|error| error.kind());

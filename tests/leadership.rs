@@ -428,7 +428,10 @@ async fn a_service_account_that_was_created_anew_is_told_and_its_new_token_taken
     let unauthorized = "rds_password_operator_kubernetes_unauthorized_total ";
     assert!(operator.metric(unauthorized).await? > 0.0);
     let log = operator.log();
-    assert!(log.contains(sentence.trim_start_matches("lease: ")), "{log}");
+    assert!(
+        log.contains(sentence.trim_start_matches("lease: ")),
+        "{log}"
+    );
     for misleading in ["not permitted to access", "could not be reached"] {
         assert!(!log.contains(misleading), "{misleading}: {log}");
     }

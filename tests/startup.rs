@@ -476,9 +476,13 @@ async fn missing_rights_to_the_lease_are_named_and_waited_for() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_not_accepted_is_named() -> Result<()> {
     let bed = Testbed::start(OPERATOR).await?;
-    let unauthorized = "the API server does not accept the operator's credentials (HTTP status 401 Unauthorized)";
+    let unauthorized =
+        "the API server does not accept the operator's credentials (HTTP status 401 Unauthorized)";
     for (argument, part) in [
-        ("--no-leader-election", "fingerprint key: the Secret rds-password-operator-fingerprint-keys could not be read"),
+        (
+            "--no-leader-election",
+            "fingerprint key: the Secret rds-password-operator-fingerprint-keys could not be read",
+        ),
         ("--lease-duration=15s", "lease"),
     ] {
         let user = json!({ "token": "of another cluster" });
@@ -500,19 +504,39 @@ async fn what_keeps_it_from_a_tls_connection_is_named() -> Result<()> {
     let plain = proxy.url().replace("http://", "https://");
     let unknown = "no certificate authority that the operator knows has signed its certificate";
     for (entry, value, sentence) in [
-        ("certificate-authority", json!(bed.control_plane.server_certificate()), unknown),
-        ("certificate-authority", json!(bed.control_plane.other_certificate_authority()?), unknown),
-        ("tls-server-name", json!("api.example"), "its certificate is for another name or address than the one that the operator calls"),
-        ("server", json!(plain), "what answers at its address does not speak TLS"),
+        (
+            "certificate-authority",
+            json!(bed.control_plane.server_certificate()),
+            unknown,
+        ),
+        (
+            "certificate-authority",
+            json!(bed.control_plane.other_certificate_authority()?),
+            unknown,
+        ),
+        (
+            "tls-server-name",
+            json!("api.example"),
+            "its certificate is for another name or address than the one that the operator calls",
+        ),
+        (
+            "server",
+            json!(plain),
+            "what answers at its address does not speak TLS",
+        ),
     ] {
         for (argument, part) in [
             ("--lease-duration=15s", "lease"),
-            ("--no-leader-election", "fingerprint key: the Secret rds-password-operator-fingerprint-keys could not be read"),
+            (
+                "--no-leader-election",
+                "fingerprint key: the Secret rds-password-operator-fingerprint-keys could not be read",
+            ),
         ] {
             let operator = bed.operator_with([(entry, value.clone())], None).await?;
             let operator = operator.argument(argument).start().await?;
             let named = format!("{part}: no TLS connection to the API server: {sentence}");
             wait_until_not_ready(&operator, &named).await?;
+            operator.wait_for_log(sentence).await?;
         }
     }
     Ok(())
@@ -520,10 +544,7 @@ async fn what_keeps_it_from_a_tls_connection_is_named() -> Result<()> {
 
 /// With the default address, but for the port, which another process may have.
 #[tokio::test(flavor = "multi_thread")]
-#[expect(
-    clippy::print_stderr,
-    reason = "what is left out has to be said"
-)]
+#[expect(clippy::print_stderr, reason = "what is left out has to be said")]
 async fn probes_are_served_on_both_families() -> Result<()> {
     let bed = Testbed::start_bare(OPERATOR).await?;
     install_rbac(&bed.client).await?;
