@@ -3,13 +3,20 @@
 //! Both without kube's retries, of which there would be up to fifteen, as far apart as a `Retry-After` says: a pass that fails
 //! comes again, and so does a try to renew the lease.
 
+mod credentials;
+
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use kube::config::InferConfigError;
 use kube::{Client, Config};
 use tower::{BoxError, service_fn};
 
+use crate::api_server::ApiServerError;
 use crate::leader::Timings;
+use credentials::RenewedClient;
+
+pub use credentials::OnUnauthorized;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,11 +45,11 @@ pub async fn config() -> Result<Config, InferConfigError> {
 ///
 /// # Errors
 /// As kube's.
-pub fn client(mut config: Config) -> kube::Result<Client> {
+pub fn client(mut config: Config, on_unauthorized: OnUnauthorized) -> kube::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(PAUSE_TIMEOUT);
     let namespace = config.default_namespace.clone();
-    let patient = Client::try_from(config)?;
+    let patient = RenewedClient::new(config, on_unauthorized)?;
     let service = service_fn(move |request| {
         let patient = patient.clone();
         async move {
@@ -57,10 +64,32 @@ pub fn client(mut config: Config) -> kube::Result<Client> {
 ///
 /// # Errors
 /// As kube's.
-pub fn lease_client(mut config: Config, timings: Timings) -> kube::Result<Client> {
+pub fn lease_client(
+    mut config: Config,
+    timings: Timings,
+    on_unauthorized: OnUnauthorized,
+) -> kube::Result<Client> {
     let timeout = timings.renew_deadline / 3;
     config.connect_timeout = Some(timeout);
     config.read_timeout = Some(timeout);
     config.write_timeout = Some(timeout);
-    Client::try_from(config)
+    let namespace = config.default_namespace.clone();
+    let renewed = RenewedClient::new(config, on_unauthorized)?;
+    let service = service_fn(move |request| {
+        let renewed = renewed.clone();
+        async move {
+            let answer = renewed.send(request).await;
+            // The election logs an error of its client as it is, and that of TLS is several causes deep.
+            let answer = answer.map_err(|error| match ApiServerError::of(&error) {
+                error @ ApiServerError::Tls(_) => BoxError::from(error),
+                _ => error.into(),
+            })?;
+            // The election takes a 401 for a missing right to the lease, and says so in the log.
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                return Err(ApiServerError::Unauthorized.into());
+            }
+            Ok::<_, BoxError>(answer)
+        }
+    });
+    Ok(Client::new(service, namespace))
 }

@@ -27,7 +27,9 @@ pub mod status;
 pub mod tenant;
 pub mod trigger;
 pub mod unanswered;
+pub mod unreadable;
 pub mod unrecorded;
+pub mod unwatched;
 pub mod wakes;
 pub mod watched;
 pub mod written;
@@ -68,6 +70,7 @@ use outcome::{Accepted, Account, Failure, Outcome};
 use report::{ReportError, report};
 use status::Times;
 use unanswered::Memory;
+use unreadable::Unreadable;
 use unrecorded::Unrecorded;
 use wakes::Wakes;
 use watched::Watched;
@@ -119,6 +122,7 @@ pub struct Context {
     written: Written,
     unrecorded: Unrecorded,
     unanswered: Arc<Memory>,
+    unreadable: Unreadable,
     changes: Changes,
     outages: Outages,
     reads: Arc<Semaphore>,
@@ -170,6 +174,7 @@ impl Context {
             written: Written::default(),
             unrecorded: Unrecorded::default(),
             unanswered: process.unanswered.clone(),
+            unreadable: Unreadable::default(),
             changes: Changes::default(),
             outages: Outages::default(),
             reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
