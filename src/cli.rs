@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -86,7 +87,7 @@ pub struct RunArguments {
 
     /// OIDC provider of RAM that knows this cluster, for ServiceAccounts that a resource names and that name none themselves:
     /// `acs:ram::ACCOUNT:oidc-provider/NAME`.
-    #[arg(long, env = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN")]
+    #[arg(long, env = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN", value_parser = trimmed)]
     pub oidc_provider_arn: Option<String>,
 
     /// Endpoint of STS instead of that of `ALIBABA_CLOUD_STS_REGION`: `https://HOST`, or `http://HOST` for a loopback address.
@@ -247,6 +248,15 @@ fn namespace(text: &str) -> Result<String, String> {
         "write a namespace's name: lower-case letters, digits and hyphens, at most 63; leave it out for the default"
             .to_owned()
     })
+}
+
+/// A text without white space at its ends, as the same variable is read for the operator's own identity.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "what clap expects of the parser of a value"
+)]
+fn trimmed(text: &str) -> Result<String, Infallible> {
+    Ok(text.trim().to_owned())
 }
 
 /// A duration of at most a day, such as `15s`, `500ms` or `2m`.
