@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
-use kube::config::InferConfigError;
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use thiserror::Error;
 use tower::{BoxError, service_fn};
+use tracing::info;
 
 use crate::leader::Timings;
+use crate::proxy::{self, ProxyError};
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,16 +25,91 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an answer may pause. Longer than a watch, which may be silent for all of its life (180 s) and five seconds more.
 const PAUSE_TIMEOUT: Duration = Duration::from_secs(190);
 
+/// Why the cluster is not known.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// There is neither a kubeconfig that can be used nor a ServiceAccount.
+    #[error(
+        "no kubeconfig and no ServiceAccount to reach a cluster with: kubeconfig: {}; ServiceAccount: {service_account}",
+        told(.kubeconfig)
+    )]
+    NoCluster {
+        /// Why there is no kubeconfig.
+        kubeconfig: KubeconfigError,
+        /// Why there is no ServiceAccount.
+        service_account: InClusterError,
+    },
+    /// The server of the kubeconfig is behind a proxy that is none.
+    #[error("the API server cannot be reached: {0}")]
+    Proxy(#[from] ProxyError),
+}
+
+/// kube's words, but where they may quote the file, which holds keys and tokens.
+fn told(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(_) => {
+            "it is not what a kubeconfig is; check it with `kubectl config view`".to_owned()
+        }
+        KubeconfigError::ParseProxyUrl(_) => {
+            "proxy-url, or HTTPS_PROXY in the environment, is not the URL of a proxy".to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
 /// The kubeconfig, or the pod's ServiceAccount.
 ///
+/// A kubeconfig comes with the proxy that kubectl would take. For a ServiceAccount there is none: the API server's address is
+/// inside the cluster, where `HTTPS_PROXY` is for what is outside.
+///
 /// # Errors
-/// Where there is neither.
-pub async fn config() -> Result<Config, InferConfigError> {
-    let mut config = Config::infer().await?;
+/// Where there is neither, or the proxy is none.
+pub async fn config() -> Result<Config, ConfigError> {
+    let mut config = match of_kubeconfig().await {
+        Ok((mut config, proxy_url)) => {
+            let variable = |name: &str| std::env::var(name).ok();
+            let proxy = proxy::proxy_for(&config.cluster_url, proxy_url.as_deref(), variable)?;
+            if let Some(proxy) = &proxy {
+                info!(
+                    proxy = proxy::shown(proxy),
+                    "the API server is reached by a proxy"
+                );
+            }
+            config.proxy_url = proxy;
+            config
+        }
+        Err(kubeconfig) => {
+            Config::incluster().map_err(|service_account| ConfigError::NoCluster {
+                kubeconfig,
+                service_account,
+            })?
+        }
+    };
+    config.apply_debug_overrides();
     config.default_retry = false;
     // Otherwise the time in which a pooled connection was idle would count against the answer.
     config.reset_reader_on_write = true;
     Ok(config)
+}
+
+/// kube's configuration, and the `proxy-url` of the cluster. What kube makes of that is left out: see [`crate::proxy`].
+async fn of_kubeconfig() -> Result<(Config, Option<String>), KubeconfigError> {
+    let kubeconfig = Kubeconfig::read()?;
+    let proxy_url = proxy_url(&kubeconfig);
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    Ok((config, proxy_url))
+}
+
+/// That of the cluster of the current context.
+fn proxy_url(kubeconfig: &Kubeconfig) -> Option<String> {
+    let context = kubeconfig.current_context.as_ref()?;
+    let mut contexts = kubeconfig.contexts.iter();
+    let context = contexts.find(|named| named.name == *context)?;
+    let cluster = &context.context.as_ref()?.cluster;
+    let mut clusters = kubeconfig.clusters.iter();
+    let cluster = clusters.find(|named| named.name == *cluster)?;
+    cluster.cluster.as_ref()?.proxy_url.clone()
 }
 
 /// The client for everything but the lease.
@@ -42,7 +120,7 @@ pub fn client(mut config: Config) -> kube::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(PAUSE_TIMEOUT);
     let namespace = config.default_namespace.clone();
-    let patient = Client::try_from(config)?;
+    let patient = proxy::client(config)?;
     let service = service_fn(move |request| {
         let patient = patient.clone();
         async move {
@@ -62,5 +140,5 @@ pub fn lease_client(mut config: Config, timings: Timings) -> kube::Result<Client
     config.connect_timeout = Some(timeout);
     config.read_timeout = Some(timeout);
     config.write_timeout = Some(timeout);
-    Client::try_from(config)
+    proxy::client(config)
 }
