@@ -155,11 +155,12 @@ pub struct RunArguments {
     #[arg(long, hide = true, default_value = "http://100.100.100.200")]
     pub metadata_endpoint: MetadataEndpoint,
 
-    /// Address of /livez, /readyz and /metrics.
+    /// Address of /livez, /readyz and /metrics; `[::]` stands for all addresses of IPv6 and IPv4, and of IPv4 alone on a host
+    /// without IPv6.
     #[arg(
         long,
         env = "RDS_PASSWORD_OPERATOR_LISTEN",
-        default_value = "0.0.0.0:8080"
+        default_value = "[::]:8080"
     )]
     pub listen: SocketAddr,
 

@@ -3,16 +3,23 @@
 //! Both without kube's retries, of which there would be up to fifteen, as far apart as a `Retry-After` says: a pass that fails
 //! comes again, and so does a try to renew the lease.
 
+mod credentials;
+
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
 use tower::{BoxError, service_fn};
 use tracing::info;
 
+use crate::api_server::ApiServerError;
 use crate::leader::Timings;
 use crate::proxy::{self, ProxyError};
+use credentials::RenewedClient;
+
+pub use credentials::OnUnauthorized;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,11 +123,11 @@ fn proxy_url(kubeconfig: &Kubeconfig) -> Option<String> {
 ///
 /// # Errors
 /// As kube's.
-pub fn client(mut config: Config) -> kube::Result<Client> {
+pub fn client(mut config: Config, on_unauthorized: OnUnauthorized) -> kube::Result<Client> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(PAUSE_TIMEOUT);
     let namespace = config.default_namespace.clone();
-    let patient = proxy::client(config)?;
+    let patient = RenewedClient::new(config, on_unauthorized)?;
     let service = service_fn(move |request| {
         let patient = patient.clone();
         async move {
@@ -135,10 +142,27 @@ pub fn client(mut config: Config) -> kube::Result<Client> {
 ///
 /// # Errors
 /// As kube's.
-pub fn lease_client(mut config: Config, timings: Timings) -> kube::Result<Client> {
+pub fn lease_client(
+    mut config: Config,
+    timings: Timings,
+    on_unauthorized: OnUnauthorized,
+) -> kube::Result<Client> {
     let timeout = timings.renew_deadline / 3;
     config.connect_timeout = Some(timeout);
     config.read_timeout = Some(timeout);
     config.write_timeout = Some(timeout);
-    proxy::client(config)
+    let namespace = config.default_namespace.clone();
+    let renewed = RenewedClient::new(config, on_unauthorized)?;
+    let service = service_fn(move |request| {
+        let renewed = renewed.clone();
+        async move {
+            let answer = renewed.send(request).await?;
+            // The election takes a 401 for a missing right to the lease, and says so in the log.
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                return Err(ApiServerError::Unauthorized.into());
+            }
+            Ok::<_, BoxError>(answer)
+        }
+    });
+    Ok(Client::new(service, namespace))
 }

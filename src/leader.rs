@@ -10,6 +10,8 @@ use moka::Expiry;
 use moka::future::Cache;
 use thiserror::Error;
 
+use crate::api_server::ApiServerError;
+
 /// The name of the Lease.
 pub const LEASE_NAME: &str = "rds-password-operator";
 
@@ -103,7 +105,7 @@ impl Candidate {
         let lease = tokio::time::timeout(FRESH_FOR, self.leases.get(LEASE_NAME))
             .await
             .map_err(|_| NotLeader::Unknown)?
-            .map_err(|_| NotLeader::Unknown)?;
+            .map_err(|error| NotLeader::Unreadable(ApiServerError::of(&error)))?;
         let holder = lease.spec.and_then(|spec| spec.holder_identity);
         if holder.as_deref() == Some(self.identity.as_str()) {
             Ok(Proof { began })
@@ -132,14 +134,14 @@ impl Lookout {
     pub async fn look(&mut self) -> Result<(), NotStanding> {
         let lease = tokio::time::timeout(FRESH_FOR, self.leases.get_opt(LEASE_NAME))
             .await
-            .map_err(|_| NotStanding::Unreachable)?;
+            .map_err(|_| NotStanding::ApiServer(ApiServerError::Unreachable))?;
         match lease {
             Ok(lease) => {
                 let spec = lease.and_then(|lease| lease.spec).unwrap_or_default();
                 self.renewals.saw(spec, Instant::now())
             }
             Err(kube::Error::Api(status)) if status.code == 403 => Err(NotStanding::Forbidden),
-            Err(_) => Err(NotStanding::Unreachable),
+            Err(error) => Err(NotStanding::ApiServer(ApiServerError::of(&error))),
         }
     }
 }
@@ -192,9 +194,9 @@ pub enum NotStanding {
         "whoever holds the lease has not renewed it for longer than it lasts, and this process has not taken it over; it may not update it, and needs the operator's Role (deploy/rbac.yaml, or rbac.create of the chart), or the API server takes no writes; the log says which"
     )]
     Expired,
-    /// No answer.
-    #[error("the API server could not be reached")]
-    Unreachable,
+    /// The API server cannot be asked.
+    #[error(transparent)]
+    ApiServer(ApiServerError),
 }
 
 /// The right to send a reset, in one term. Made by [`Candidate::leadership`].
@@ -225,6 +227,9 @@ pub enum NotLeader {
     /// The Lease could not be read in time.
     #[error("the lease could not be read within {} s", FRESH_FOR.as_secs())]
     Unknown,
+    /// The API server did not give it.
+    #[error("the lease could not be read: {0}")]
+    Unreadable(ApiServerError),
 }
 
 impl Leadership {

@@ -3,6 +3,7 @@
 //! `docs/architecture.md` follows a changed password through these modules.
 
 pub mod api;
+pub mod api_server;
 pub mod cli;
 pub mod controller;
 pub mod credentials;

@@ -10,7 +10,6 @@
 //!
 //! A proxy's URL may hold a password. No error and no text of this module has more of it than scheme, host and port.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -68,7 +67,7 @@ pub enum ProxyError {
 }
 
 /// Why a connection by a proxy did not come about. It is in the chain of sources of a [`kube::Error`].
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ProxyFailure {
     /// It asks for a user name and a password, or for others.
     #[error(
@@ -79,23 +78,10 @@ pub enum ProxyFailure {
     #[error(
         "the proxy to the API server could not be reached, or opens no connection to the API server; check HTTPS_PROXY, NO_PROXY and the kubeconfig's proxy-url"
     )]
-    NoConnection(#[source] BoxError),
+    NoConnection,
 }
 
 impl ProxyFailure {
-    /// The failure among the sources of an error.
-    #[must_use]
-    pub fn among_sources_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(failure) = error.downcast_ref() {
-                return Some(failure);
-            }
-            next = error.source();
-        }
-        None
-    }
-
     fn of<E: Into<BoxError>>(error: E) -> Self {
         // The types of these errors are not public in hyper-util. The words are those of HTTP's 407, and of a SOCKS server that
         // takes no password, none other than by another method, or not this one.
@@ -105,12 +91,11 @@ impl ProxyFailure {
             "does not support user/pass authentication",
             "implements authentication incorrectly",
         ];
-        let error = error.into();
-        let words = error.to_string();
+        let words = error.into().to_string();
         if UNAUTHORIZED.iter().any(|known| words.contains(known)) {
             Self::Unauthorized
         } else {
-            Self::NoConnection(error)
+            Self::NoConnection
         }
     }
 }

@@ -8,7 +8,6 @@ use k8s_controller::events::{EventRecorder, Reporter};
 use kube::Client;
 use rand::RngExt as _;
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -22,7 +21,7 @@ use crate::controller::{self, Context, Process};
 use crate::credentials::{Host, OperatorCredentials, Settings};
 use crate::fingerprint::{self, KeyStoreError, Keyring};
 use crate::health::Health;
-use crate::kubernetes;
+use crate::kubernetes::{self, OnUnauthorized};
 use crate::leader::{Candidate, Leadership, Timings};
 use crate::metrics::{self, Metrics};
 use crate::rds::client::{ClientError, RdsClient, Timeouts};
@@ -72,7 +71,6 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
         .namespace
         .clone()
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = kubernetes::client(config.clone()).map_err(RunError::Client)?;
     let identity = identity();
     let limits = Arc::new(Limits::new(LimitSettings::new(
         arguments.rds_qps,
@@ -86,6 +84,12 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
             Box::new(move || limits.closed_budgets())
         },
     }));
+    let on_unauthorized: OnUnauthorized = {
+        let metrics = metrics.clone();
+        Arc::new(move || metrics.watches.unauthorized())
+    };
+    let client = kubernetes::client(config.clone(), on_unauthorized.clone());
+    let client = client.map_err(RunError::Client)?;
     let health = Health::default();
     let cloud = cloud(&arguments, client.clone(), limits, metrics.clone())?;
     let cloud = Arc::new(cloud);
@@ -104,12 +108,12 @@ pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunErr
     let candidate = if arguments.no_leader_election {
         None
     } else {
-        let client = kubernetes::lease_client(config, timings).map_err(RunError::Client)?;
+        let client = kubernetes::lease_client(config, timings, on_unauthorized);
+        let client = client.map_err(RunError::Client)?;
         Some(Candidate::new(&client, &namespace, &identity, timings))
     };
 
-    let listener = TcpListener::bind(arguments.listen)
-        .await
+    let listener = server::listen(arguments.listen)
         .map_err(|error| RunError::Listen(arguments.listen, error))?;
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving /livez, /readyz and /metrics");

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use thiserror::Error;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::api_server::{ApiServerError, Refusal};
+
 /// How long one read may take. The API server answers a GET in milliseconds; ten seconds outlast a leader change of etcd.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -53,24 +55,34 @@ pub enum SecretReadError {
     /// The API server answered with something that is not a Secret.
     #[error("the API server's answer is not a Secret")]
     Malformed,
-    /// The API server refused with this HTTP status.
-    #[error("the API server answered with HTTP status {0}")]
-    Status(u16),
-    /// No answer.
-    #[error("the API server could not be reached")]
-    Unreachable,
+    /// The API server cannot read this one Secret from its store.
+    #[error(
+        "the API server fails to read it from its store (HTTP status {0}), as where it was encrypted with a key that the API server no longer has: give that key back to its EncryptionConfiguration; the API server's log says more"
+    )]
+    Stored(Refusal),
+    /// The API server refused for another reason, or failed, or could not be reached.
+    #[error(transparent)]
+    ApiServer(ApiServerError),
     /// No answer in time.
     #[error("the API server did not answer within {} s", READ_TIMEOUT.as_secs())]
     Timeout,
 }
 
 impl SecretReadError {
+    fn of(error: &kube::Error) -> Self {
+        match ApiServerError::of(error) {
+            ApiServerError::Malformed => Self::Malformed,
+            ApiServerError::Status(refusal) if refusal.is_of_the_object() => Self::Stored(refusal),
+            error => Self::ApiServer(error),
+        }
+    }
+
     /// Whether it may be gone at the next look. The other kind lasts until a person acts.
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
             Self::Forbidden | Self::Malformed => false,
-            Self::Status(_) | Self::Unreachable | Self::Timeout => true,
+            Self::Stored(_) | Self::ApiServer(_) | Self::Timeout => true,
         }
     }
 }
@@ -133,9 +145,7 @@ pub async fn read(
         Ok(text) => SecretSnapshot::parse(&Zeroizing::new(text)).map(Some),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(kube::Error::Api(status)) if status.code == 403 => Err(SecretReadError::Forbidden),
-        Err(kube::Error::Api(status)) => Err(SecretReadError::Status(status.code)),
-        Err(kube::Error::FromUtf8(_)) => Err(SecretReadError::Malformed),
-        Err(_) => Err(SecretReadError::Unreachable),
+        Err(error) => Err(SecretReadError::of(&error)),
     }
 }
 

@@ -109,7 +109,7 @@ async fn a_first_list_that_hangs_is_given_up_and_made_again() -> Result<()> {
     let (status, text) = operator.get("/readyz").await?;
     assert_eq!(status, 503);
     ensure!(
-        text.contains("Secrets: the API server could not be reached"),
+        text.contains("Secrets: the API server did not answer in time"),
         "{text}"
     );
     hold.release();

@@ -4,9 +4,12 @@
     reason = "an integration test is a test module as a whole"
 )]
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::api::{Api, DeleteParams};
 use rds_password_operator::api::{DatabaseAccountPassword, Trigger};
 use rds_password_operator::leader::FRESH_FOR;
 use rds_simulator::{Account, Action, Call, Fault, Instance};
@@ -15,6 +18,7 @@ use testbed::Testbed;
 use testbed::bed::{
     ACCOUNT, INITIAL_PASSWORD, INSTANCE, until_the_lease_is_looked_at_anew, wait_until,
 };
+use testbed::install;
 use testbed::operator::OperatorBuilder;
 use testbed::proxy::{ApiProxy, Matcher, Verb};
 
@@ -394,5 +398,51 @@ async fn a_reset_that_is_under_way_is_written_down_without_the_lease() -> Result
             .count(),
         2
     );
+    Ok(())
+}
+
+/// The ServiceAccount is deleted and created anew, which ends the token of the running leader. Nobody leads until the token is
+/// another one; that is taken from the same file, and then the same process leads again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_account_that_was_created_anew_is_told_and_its_new_token_taken() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let token = bed.directory().join("token");
+    fs::write(&token, bed.token().await?)?;
+    let user = json!({ "tokenFile": token });
+    let operator = bed.operator_with([], Some(user)).await?;
+    let operator = operator.short_lease().start().await?;
+    operator.wait_until_leading().await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    bed.wait_until_ready("orders-app").await?;
+
+    let accounts = Api::<ServiceAccount>::namespaced(bed.client.clone(), install::OPERATOR);
+    accounts
+        .delete(install::OPERATOR, &DeleteParams::default())
+        .await?;
+    install::install_rbac(&bed.client).await?;
+    operator.wait_for_log("the leadership was lost").await?;
+    let sentence = "lease: the API server does not accept the operator's credentials (HTTP status 401 Unauthorized): its ServiceAccount was deleted or created anew, or its token has expired; restart the pods once the ServiceAccount is there, or correct the kubeconfig";
+    let is_told = async || Ok(operator.get("/readyz").await? == (503, format!("{sentence}\n")));
+    wait_until("the 401 in /readyz", is_told).await?;
+    let unauthorized = "rds_password_operator_kubernetes_unauthorized_total ";
+    assert!(operator.metric(unauthorized).await? > 0.0);
+    let log = operator.log();
+    assert!(
+        log.contains(sentence.trim_start_matches("lease: ")),
+        "{log}"
+    );
+    for misleading in ["not permitted to access", "could not be reached"] {
+        assert!(!log.contains(misleading), "{misleading}: {log}");
+    }
+    bed.rotate("orders-db", "Second#Password2").await?;
+    assert_eq!(passwords(&bed), ["First#Password1"]);
+
+    fs::write(&token, bed.token().await?)?;
+    operator.wait_until_leading().await?;
+    bed.wait_for_password("Second#Password2").await?;
+    operator
+        .wait_for_log("accepts the operator's credentials again")
+        .await?;
     Ok(())
 }

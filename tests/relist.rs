@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use futures::stream::{self, TryStreamExt as _};
 use kube::ResourceExt;
 use kube::api::ListParams;
@@ -18,7 +18,7 @@ use serde_json::json;
 use testbed::bed::{INITIAL_PASSWORD, INSTANCE};
 use testbed::operator::{OperatorBuilder, PATIENCE};
 use testbed::proxy::{ApiProxy, Exchange, Matcher, Verb, failure};
-use testbed::{Operator, Testbed, condition};
+use testbed::{Operator, Testbed, condition, reason, wait_until};
 use tokio::time::Instant;
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
@@ -327,6 +327,69 @@ async fn a_watch_that_is_down_does_not_hold_up_the_other() -> Result<()> {
     bed.wait_for_login((INSTANCE, "orders"), "Third#Password3")
         .await?;
     operator.wait_until_ready().await?;
+    Ok(())
+}
+
+/// The API server has lost the key that one Secret is encrypted with, so that no list of Secrets succeeds. The others are read one
+/// by one meanwhile, and their changes applied; the resource of that one says what is wrong; and nothing else is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_cannot_be_decrypted_holds_up_no_other() -> Result<()> {
+    let mut bed = Testbed::start(OPERATOR).await?;
+    // Another term would look at everything once.
+    let operator = bed.operator().await?.argument("--no-leader-election");
+    let operator = operator.start().await?;
+    operator.wait_until_leading().await?;
+    for name in ["orders", "reports", "lost"] {
+        in_sync(&bed, name).await?;
+    }
+    // Its watch would tell of it.
+    bed.control_plane.stop()?;
+    bed.control_plane.encrypt_secrets(&["first"])?;
+    bed.control_plane.start_again().await?;
+    bed.rotate("lost", "Second#Password2").await?;
+    bed.wait_for_login((INSTANCE, "lost"), "Second#Password2")
+        .await?;
+    bed.control_plane.stop()?;
+    bed.control_plane.encrypt_secrets(&["second"])?;
+    bed.control_plane.start_again().await?;
+
+    let failure = "Secrets: the API server answered with HTTP status 500 (InternalError)";
+    let is_told = async || Ok(operator.get("/readyz").await?.1.contains(failure));
+    wait_until("the reason in /readyz", is_told).await?;
+    bed.rotate("orders", "Third#Password3").await?;
+    // Each is looked at once a minute, and that one four times in a row.
+    let deadline = Instant::now() + 3 * PATIENCE;
+    loop {
+        let is_applied = bed.rds.login(INSTANCE, "orders", "Third#Password3");
+        let lost = bed.resources().get("lost").await?;
+        let reason = reason(&lost, "Ready");
+        if is_applied && reason == Some("SecretUnreadable") {
+            break;
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "applied: {is_applied}, lost: {reason:?}\n{}",
+            operator.log()
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    bed.wait_until_ready("orders").await?;
+    let lost = bed.resources().get("lost").await?;
+    let stalled = condition(&lost, "Stalled").context("not stalled")?;
+    ensure!(
+        stalled.message.contains("HTTP status 500 (InternalError)")
+            && stalled.message.contains("EncryptionConfiguration"),
+        "{stalled:?}"
+    );
+    assert_eq!(bed.rds.password_history(INSTANCE, "reports").len(), 1);
+    assert_eq!(bed.resets().len(), 5, "{:#?}", bed.resets());
+
+    bed.control_plane.stop()?;
+    bed.control_plane.encrypt_secrets(&["second", "first"])?;
+    bed.control_plane.start_again().await?;
+    bed.wait_for_reason("lost", "InSync").await?;
+    operator.wait_until_ready().await?;
+    assert_eq!(bed.resets().len(), 5, "{:#?}", bed.resets());
     Ok(())
 }
 

@@ -2,15 +2,19 @@
 //! waits for it, in the log, in `/readyz` and in a metric, and it goes on by itself: idleness is never silent.
 #![expect(clippy::tests_outside_test_module, reason = "tests")]
 
+use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use clap::Args as _;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
 use kube::api::{Api, DeleteParams, PostParams};
+use rds_password_operator::cli::RunArguments;
+use serde_json::json;
 use testbed::bed::{ACCOUNT, INSTANCE, NAMESPACE};
 use testbed::install::{self, install_crd, install_rbac};
 use testbed::proxy::{Matcher, Verb};
@@ -420,7 +424,7 @@ async fn a_watch_that_fails_once_is_forgotten() -> Result<()> {
 
     wait_until_not_ready(
         &operator,
-        "DatabaseAccountPasswords: the API server answered with HTTP status 429",
+        "DatabaseAccountPasswords: the API server answered with HTTP status 429 (TooManyRequests)",
     )
     .await?;
     // The next try works, and has nothing to say: no resource is there that could change.
@@ -467,4 +471,103 @@ async fn missing_rights_to_the_lease_are_named_and_waited_for() -> Result<()> {
 
     install_rbac(&bed.client).await?;
     assert_works(&bed, &operator).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_accepted_is_named() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let unauthorized =
+        "the API server does not accept the operator's credentials (HTTP status 401 Unauthorized)";
+    for (argument, part) in [
+        (
+            "--no-leader-election",
+            "fingerprint key: the Secret rds-password-operator-fingerprint-keys could not be read",
+        ),
+        ("--lease-duration=15s", "lease"),
+    ] {
+        let user = json!({ "token": "of another cluster" });
+        let operator = bed.operator_with([], Some(user)).await?;
+        let operator = operator.argument(argument).start().await?;
+        wait_until_not_ready(&operator, &format!("{part}: {unauthorized}")).await?;
+        operator.wait_for_log(unauthorized).await?;
+        let metric = "rds_password_operator_kubernetes_unauthorized_total ";
+        assert!(operator.metric(metric).await? > 0.0);
+    }
+    Ok(())
+}
+
+/// What is wrong with the certificate or with what the operator knows of it is said in words of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_it_from_a_tls_connection_is_named() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let proxy = bed.proxy().await?;
+    let plain = proxy.url().replace("http://", "https://");
+    let unknown = "no certificate authority that the operator knows has signed its certificate";
+    for (entry, value, sentence) in [
+        (
+            "certificate-authority",
+            json!(bed.control_plane.server_certificate()),
+            unknown,
+        ),
+        (
+            "certificate-authority",
+            json!(bed.control_plane.other_certificate_authority()?),
+            unknown,
+        ),
+        (
+            "tls-server-name",
+            json!("api.example"),
+            "its certificate is for another name or address than the one that the operator calls",
+        ),
+        (
+            "server",
+            json!(plain),
+            "what answers at its address does not speak TLS",
+        ),
+    ] {
+        for (argument, part) in [
+            ("--lease-duration=15s", "lease"),
+            (
+                "--no-leader-election",
+                "fingerprint key: the Secret rds-password-operator-fingerprint-keys could not be read",
+            ),
+        ] {
+            let operator = bed.operator_with([(entry, value.clone())], None).await?;
+            let operator = operator.argument(argument).start().await?;
+            let named = format!("{part}: no TLS connection to the API server: {sentence}");
+            wait_until_not_ready(&operator, &named).await?;
+        }
+    }
+    Ok(())
+}
+
+/// With the default address, but for the port, which another process may have.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "what is left out has to be said")]
+async fn probes_are_served_on_both_families() -> Result<()> {
+    let bed = Testbed::start_bare(OPERATOR).await?;
+    install_rbac(&bed.client).await?;
+    let command = RunArguments::augment_args(clap::Command::new("run"));
+    let listen = command.get_arguments().find(|it| it.get_id() == "listen");
+    let default = listen.and_then(|it| it.get_default_values().first()?.to_str());
+    let (address, port) = default
+        .and_then(|default| default.rsplit_once(':'))
+        .context("--listen has no default")?;
+    assert_eq!((address, port), ("[::]", "8080"));
+    let operator = bed.operator().await?;
+    let operator = operator.flag("listen", format!("{address}:0"));
+    let operator = operator.start().await?;
+    let port = operator.address().port();
+
+    let mut hosts = vec!["127.0.0.1"];
+    if TcpListener::bind("[::1]:0").is_ok() {
+        hosts.push("[::1]");
+    } else {
+        eprintln!("left out: probes on ::1, since this machine has no IPv6");
+    }
+    for host in hosts {
+        let answer = reqwest::get(format!("http://{host}:{port}/livez")).await;
+        assert_eq!(answer?.status().as_u16(), 200, "{host}");
+    }
+    Ok(())
 }

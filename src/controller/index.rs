@@ -335,6 +335,14 @@ impl Index {
         self.by_secret.contains_key(secret)
     }
 
+    /// The resources of a namespace (of all, for `None`) that name a Secret.
+    pub fn readers(&self, namespace: Option<&str>) -> impl Iterator<Item = &ObjectName> {
+        let readers = self.resources.iter();
+        readers
+            .filter(move |(name, facts)| facts.secret.is_some() && name.is_in(namespace))
+            .map(|(name, _)| &**name)
+    }
+
     /// A list of Secrets is complete: the readers of those that it did not bring are concerned.
     pub fn secrets_listed(
         &mut self,

@@ -26,7 +26,9 @@ pub mod schedule;
 pub mod status;
 pub mod tenant;
 pub mod trigger;
+pub mod unreadable;
 pub mod unrecorded;
+pub mod unwatched;
 pub mod wakes;
 pub mod watched;
 pub mod written;
@@ -66,6 +68,7 @@ use outage::Outages;
 use outcome::{Accepted, Account, Failure, Outcome};
 use report::{ReportError, report};
 use status::Times;
+use unreadable::Unreadable;
 use unrecorded::Unrecorded;
 use wakes::Wakes;
 use watched::Watched;
@@ -114,6 +117,7 @@ pub struct Context {
     index: Mutex<Index>,
     written: Written,
     unrecorded: Unrecorded,
+    unreadable: Unreadable,
     changes: Changes,
     outages: Outages,
     reads: Arc<Semaphore>,
@@ -164,6 +168,7 @@ impl Context {
             index: Mutex::default(),
             written: Written::default(),
             unrecorded: Unrecorded::default(),
+            unreadable: Unreadable::default(),
             changes: Changes::default(),
             outages: Outages::default(),
             reads: Arc::new(Semaphore::new(CONCURRENT_READS)),

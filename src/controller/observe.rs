@@ -14,6 +14,7 @@ use super::in_sync::in_sync_with;
 use super::index::{ObjectName, ObjectVersion, SeenSecret};
 use super::status;
 use crate::api::{ConditionType, DatabaseAccountPassword, SecretVersion, Target};
+use crate::api_server::ApiServerError;
 use crate::fingerprint::{Comparison, Keyring};
 use crate::rds::password::Password;
 use crate::secret::{self, SecretReadError, SecretSnapshot};
@@ -39,6 +40,9 @@ pub enum ObserveError {
     /// The resource could not be read.
     #[error("the DatabaseAccountPassword could not be read: {0}")]
     Resource(&'static str),
+    /// The API server did not give the resource.
+    #[error("the DatabaseAccountPassword could not be read: {0}")]
+    ApiServer(ApiServerError),
 }
 
 /// The resource as the store has it, and its Secret as it is now. At the first look of a term, the Secret is not read where
@@ -185,9 +189,7 @@ pub async fn read_resource(
         Ok(Err(kube::Error::SerdeError(_))) => {
             Err(ObserveError::Resource("this version cannot decode it"))
         }
-        Ok(Err(_)) => Err(ObserveError::Resource(
-            "the API server failed or could not be reached",
-        )),
+        Ok(Err(error)) => Err(ObserveError::ApiServer(ApiServerError::of(&error))),
         Err(_) => Err(ObserveError::Resource(
             "the API server did not answer in time",
         )),
@@ -215,9 +217,12 @@ async fn with_secret(
             .index()
             .secret_read(&name, snapshot.uid(), snapshot.resource_version());
     }
+    let is_unreadable = is_unreadable(context, &resource, read.as_ref().err());
     let secret = match read {
         Ok(snapshot) => interpret(&context.keyring, &resource, snapshot.as_ref()),
-        Err(error) if error.is_transient() => return Err(ObserveError::Secret(error)),
+        Err(error) if error.is_transient() && !is_unreadable => {
+            return Err(ObserveError::Secret(error));
+        }
         Err(error) => SecretObservation::Unusable(SecretProblem::Unreadable(error)),
     };
     Ok(Some(Observation {
@@ -226,6 +231,24 @@ async fn with_secret(
         secret,
         looked,
     }))
+}
+
+/// Whether the API server has failed to read the Secret from its store so often that a person has to act.
+fn is_unreadable(
+    context: &Context,
+    resource: &DatabaseAccountPassword,
+    error: Option<&SecretReadError>,
+) -> bool {
+    let uid = resource.metadata.uid.as_deref().unwrap_or_default();
+    match error {
+        Some(SecretReadError::Stored(_)) => context.unreadable.failed(uid),
+        // Nothing was said of this Secret.
+        Some(SecretReadError::ApiServer(_) | SecretReadError::Timeout) => false,
+        Some(SecretReadError::Forbidden | SecretReadError::Malformed) | None => {
+            context.unreadable.answered(uid);
+            false
+        }
+    }
 }
 
 /// Who may reset the account of this resource. `None`: the index does not know yet, and wakes the resource once it does.

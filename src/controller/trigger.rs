@@ -25,8 +25,10 @@ use super::backoff::Backoff;
 use super::heard::telling;
 use super::in_sync::in_sync_with;
 use super::index::{Concerned, Facts, ObjectName, ObjectVersion};
+use super::unwatched::{Failed, Unwatched};
 use super::wakes::Wakes;
 use super::watched::Watched;
+use crate::api_server::ApiServerError;
 use crate::health::Health;
 use crate::metrics::fleet;
 
@@ -132,7 +134,7 @@ pub fn watch_resources(
             next(&context, RESOURCE_KIND, &part, &mut events, &mut backoff).await
         {
             let concerned = match heard {
-                Heard::Failure => {
+                Heard::Failure(_) => {
                     first_list.notify_one();
                     continue;
                 }
@@ -174,7 +176,8 @@ fn facts(context: &Context, watched: &Watched) -> Facts {
 /// this begins once the scope's resources are listed, or cannot be.
 pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) {
     let part = part(SECRETS, &scope);
-    let client = telling(&context.client, context.metrics.watches.begin(SECRET_KIND));
+    let last_heard = context.metrics.watches.begin(SECRET_KIND);
+    let client = telling(&context.client, last_heard.clone());
     let events = watcher(api::<PartialObjectMeta<Secret>>(client, &scope), config())
         // `kubectl apply` keeps a copy of the whole Secret in an annotation.
         .modify(|secret| {
@@ -187,22 +190,51 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
     let mut listed = HashSet::new();
     let mut has_listed = false;
     let mut backoff = Backoff::default();
+    let mut unwatched = Unwatched::default();
     loop {
         let next = next(&context, SECRET_KIND, &part, &mut events, &mut backoff);
-        let heard = match patience {
-            None => next.await,
-            Some(end) => {
-                let heard = tokio::time::timeout_at(end, next).await;
-                heard.unwrap_or_else(|_| {
-                    patience = None;
-                    Some(Heard::Failure)
-                })
+        let next = tokio::select! {
+            heard = next => match heard {
+                Some(heard) => Next::Heard(heard),
+                None => return,
+            },
+            () = at(patience) => Next::OutOfPatience,
+            () = at(unwatched.due()) => Next::Unwatched,
+        };
+        let namespace = scope.namespace.as_deref();
+        let heard = match next {
+            Next::Heard(heard) => heard,
+            Next::OutOfPatience => {
+                patience = None;
+                scopes.wake(context.index().secrets_unlisted(namespace));
+                continue;
+            }
+            Next::Unwatched => {
+                let (now, heard) = (tokio::time::Instant::now(), last_heard.time().into());
+                if let Some(is_due) = unwatched.take(now, heard) {
+                    let index = context.index();
+                    let due = index.readers(namespace).filter(|name| is_due(name));
+                    scopes.wake(due.cloned().collect());
+                }
+                continue;
             }
         };
-        let Some(heard) = heard else { return };
+        if matches!(
+            heard,
+            Heard::Event(Event::InitDone | Event::Apply(_) | Event::Delete(_))
+        ) {
+            unwatched.restored();
+        }
         let concerned = match heard {
             // One watch that fails must not hold up the other.
-            Heard::Failure => context.index().secrets_unlisted(scope.namespace.as_deref()),
+            Heard::Failure(failed) => {
+                match failed {
+                    Some(failed) => unwatched.failed(failed, tokio::time::Instant::now()),
+                    // Each look would fail as well.
+                    None => unwatched.restored(),
+                }
+                context.index().secrets_unlisted(namespace)
+            }
             Heard::Event(Event::Init) => {
                 listed.clear();
                 continue;
@@ -280,8 +312,26 @@ fn seen(context: &Context, name: &ObjectName, secret: &PartialObjectMeta<Secret>
 enum Heard<K> {
     /// An event.
     Event(Event<K>),
-    /// It failed, and goes on after its back-off.
-    Failure,
+    /// It failed, and goes on after its back-off; and what failed, where the API server answers others.
+    Failure(Option<Failed>),
+}
+
+/// What the watch of Secrets does next.
+enum Next {
+    /// Something came of it.
+    Heard(Heard<PartialObjectMeta<Secret>>),
+    /// Its first list takes longer than the resources are held back for.
+    OutOfPatience,
+    /// It fails, and resources are due for that.
+    Unwatched,
+}
+
+/// Waits until then; for ever, where there is no such time.
+async fn at(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What comes next, after the wait that a failure has left. Errors go to the log, the metrics and `/readyz`. May be dropped and called
@@ -315,9 +365,24 @@ async fn next<K>(
             {
                 warn!(part, obstacle, "not watching");
             }
-            Heard::Failure
+            Heard::Failure(failed(&error))
         }
     })
+}
+
+/// What has failed, where other requests than this one may be answered all the same.
+fn failed(error: &watcher::Error) -> Option<Failed> {
+    let (failed, cause) = match error {
+        watcher::Error::InitialListFailed(cause) => (Failed::List, cause),
+        watcher::Error::WatchStartFailed(cause) | watcher::Error::WatchFailed(cause) => {
+            (Failed::Watch, cause)
+        }
+        watcher::Error::WatchError(_) => return Some(Failed::Watch),
+        watcher::Error::NoResourceVersion => return Some(Failed::List),
+    };
+    ApiServerError::of(cause)
+        .is_of_the_request()
+        .then_some(failed)
 }
 
 /// What is wrong with a watch, in our own words, since the error may carry a piece of an object; and for how long that holds
@@ -343,9 +408,7 @@ fn obstacle(error: &watcher::Error, backoff: &Backoff) -> Option<(String, Option
         kube::Error::Api(status) if status.code == 403 => {
             "the operator's ServiceAccount may not list and watch them: it needs the operator's role (deploy/rbac.yaml, or rbac.create and scope.watchNamespaces of the chart)".to_owned()
         }
-        kube::Error::Api(status) => format!("the API server answered with HTTP status {}", status.code),
-        kube::Error::SerdeError(_) => "the API server's answer could not be decoded".to_owned(),
-        _ => "the API server could not be reached".to_owned(),
+        cause => ApiServerError::of(cause).to_string(),
     };
     Some((obstacle, lasts))
 }

@@ -12,6 +12,7 @@ use thiserror::Error;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{KEY_BYTES, KeyId, Keyring};
+use crate::api_server::ApiServerError;
 use crate::secret::{self, SecretReadError, SecretSnapshot};
 
 /// The name of the Secret that holds the keys: one entry a key, named by its id, and `current`, which names the one in use.
@@ -31,6 +32,9 @@ pub enum KeyStoreError {
     /// The Secret could not be created.
     #[error("the Secret {KEY_SECRET_NAME} could not be created: {0}")]
     Create(&'static str),
+    /// The Secret could not be created, since the API server did not do it.
+    #[error("the Secret {KEY_SECRET_NAME} could not be created: {0}")]
+    CreateUnanswered(ApiServerError),
     /// The Secret is there, but not as the operator made it.
     #[error(
         "the Secret {KEY_SECRET_NAME} is damaged: its entry `current` must name an entry of {KEY_BYTES} bytes. Restore it from a backup; if there is none, delete it and restart the operator"
@@ -101,9 +105,7 @@ async fn create(
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(KeyStoreError::Create(
             "the operator's namespace does not exist",
         )),
-        Ok(Err(_)) => Err(KeyStoreError::Create(
-            "the API server failed or could not be reached",
-        )),
+        Ok(Err(error)) => Err(KeyStoreError::CreateUnanswered(ApiServerError::of(&error))),
         Err(_) => Err(KeyStoreError::Create(
             "the API server did not answer in time",
         )),

@@ -32,8 +32,14 @@ impl LastHeard {
         *self.lock() = Instant::now();
     }
 
+    /// When it was heard last.
+    #[must_use]
+    pub fn time(&self) -> Instant {
+        *self.lock()
+    }
+
     fn age(&self) -> Duration {
-        self.lock().elapsed()
+        self.time().elapsed()
     }
 
     fn lock(&self) -> MutexGuard<'_, Instant> {
@@ -47,20 +53,31 @@ type Watches = BTreeMap<&'static str, Vec<LastHeard>>;
 /// The watches of the Kubernetes API.
 pub struct WatchMetrics {
     errors: Family<WatchLabel, Counter>,
+    unauthorized: Counter,
     watches: Arc<Mutex<Watches>>,
 }
 
 impl WatchMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let errors = Family::default();
+        let unauthorized = Counter::default();
         let watches = Arc::default();
         registry.register(
             "watch_errors",
             "Failed lists and watches of the Kubernetes API",
             errors.clone(),
         );
+        registry.register(
+            "kubernetes_unauthorized",
+            "Answers of the Kubernetes API that refuse the operator's credentials, HTTP status 401",
+            unauthorized.clone(),
+        );
         registry.register_collector(Box::new(Ages(Arc::clone(&watches))));
-        Self { errors, watches }
+        Self {
+            errors,
+            unauthorized,
+            watches,
+        }
     }
 
     pub(super) fn end(&self) {
@@ -74,6 +91,11 @@ impl WatchMetrics {
         let mut watches = lock(&self.watches);
         watches.entry(watch).or_default().push(last_heard.clone());
         last_heard
+    }
+
+    /// The API server does not accept the operator's credentials.
+    pub fn unauthorized(&self) {
+        self.unauthorized.inc();
     }
 
     /// A list or watch failed.

@@ -183,8 +183,48 @@ async fn a_proxy_that_wants_another_password(
     wait_until("the proxy is asked more than once", asked).await?;
     ensure!(relay.served().is_empty());
     assert_eq!(operator.get("/livez").await?.0, 200);
-    assert_eq!(operator.get("/readyz").await?.0, 503);
+    wait_until_not_ready(
+        &operator,
+        "the proxy to the API server refuses the user name and password",
+    )
+    .await?;
     assert_silent(&bed, &operator).await
+}
+
+/// The first connects to no such server, and nothing listens at the second's address.
+#[rstest]
+#[case::connect("http", Some(Protocol::Connect))]
+#[case::socks5("socks5", Some(Protocol::Socks5))]
+#[case::away("http", None)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_makes_no_connection(
+    #[case] scheme: &str,
+    #[case] protocol: Option<Protocol>,
+) -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let relay = match protocol {
+        Some(protocol) => Some(relay(&bed, protocol).await?),
+        None => None,
+    };
+    let away = SocketAddr::from(([127, 0, 0, 1], 9));
+    let address = relay.as_ref().map_or(away, |relay| relay.address);
+    let fields = json!({ "proxy-url": format!("{scheme}://{USER_INFO}@{address}") });
+    let config = kubeconfig(&bed, "https://other.example", fields).await?;
+    let operator = operator(&bed, &config).await?.start().await?;
+    wait_until_not_ready(
+        &operator,
+        "the proxy to the API server could not be reached",
+    )
+    .await?;
+    assert_silent(&bed, &operator).await
+}
+
+async fn wait_until_not_ready(operator: &Operator, why: &str) -> Result<()> {
+    let says = async || {
+        let answer = operator.get("/readyz").await;
+        answer.is_ok_and(|(status, text)| status == 503 && text.contains(why))
+    };
+    wait_until(why, says).await
 }
 
 /// The cloud's APIs go by the proxy too, and what is wrong there is told without it.

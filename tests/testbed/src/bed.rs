@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -164,6 +165,53 @@ impl Testbed {
             .flag("listen", "127.0.0.1:0")
             .flag("log-format", "json")
             .flag("log-level", "trace"))
+    }
+
+    /// As [`Self::operator`], with other entries of the kubeconfig: of the cluster and of the user, where these are given.
+    ///
+    /// # Errors
+    /// When there is no token to be had, or the kubeconfig cannot be written.
+    pub async fn operator_with(
+        &self,
+        cluster: impl IntoIterator<Item = (&str, Value)>,
+        user: Option<Value>,
+    ) -> Result<OperatorBuilder> {
+        let builder = self.operator().await?;
+        let number = self.operators.fetch_add(1, Ordering::Relaxed);
+        let path = format!("operator-{number}.kubeconfig");
+        let path = self.directory.path().join(path);
+        let mut entries = json!({
+            "server": self.control_plane.server(),
+            "certificate-authority": self.control_plane.certificate_authority(),
+        });
+        for (name, value) in cluster {
+            entries[name] = value;
+        }
+        let user = match user {
+            Some(user) => user,
+            None => json!({ "token": self.token().await? }),
+        };
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "operator",
+            "contexts": [{
+                "name": "operator",
+                "context": { "cluster": "operator", "user": "operator", "namespace": OPERATOR },
+            }],
+            "clusters": [{ "name": "operator", "cluster": entries }],
+            "users": [{ "name": "operator", "user": user }],
+        });
+        fs::write(&path, config.to_string())?;
+        Ok(builder.env("KUBECONFIG", path))
+    }
+
+    /// A token of the operator's ServiceAccount.
+    ///
+    /// # Errors
+    /// When the API server issues none.
+    pub async fn token(&self) -> Result<String> {
+        install::issue_token(&self.client, (OPERATOR, OPERATOR)).await
     }
 
     /// An operator with the token of a ServiceAccount (namespace and name), without flags and cloud credentials.

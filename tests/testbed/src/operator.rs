@@ -181,6 +181,12 @@ impl Operator {
         self.child.id()
     }
 
+    /// Where it serves its probes, as it logs that.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Everything that it has logged.
     #[must_use]
     pub fn log(&self) -> String {

@@ -168,7 +168,7 @@ async fn client(bed: &Testbed) -> Result<Client> {
     let mut config =
         Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
-    Ok(kubernetes::client(config)?)
+    Ok(kubernetes::client(config, std::sync::Arc::new(|| ()))?)
 }
 
 /// How long a plain loop takes that lists all resources and the metadata of all Secrets, in seconds.

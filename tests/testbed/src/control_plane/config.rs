@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use kube::config::Kubeconfig;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -30,6 +31,9 @@ const CONTROLLERS: &[&str] = &[
     "serviceaccount-controller",
     "validatingadmissionpolicy-status-controller",
 ];
+
+/// The file that says how Secrets are encrypted, where they are.
+const ENCRYPTION: &str = "encryption.yaml";
 
 /// One control plane's files and flags; the same for every start of it.
 #[derive(Debug)]
@@ -64,6 +68,41 @@ impl Configuration {
         self.file("ca.crt")
     }
 
+    pub(super) fn server_certificate(&self) -> PathBuf {
+        self.file("apiserver.crt")
+    }
+
+    /// Writes which keys Secrets are encrypted with, the first, and decrypted with, all; what is not encrypted can always be read.
+    /// Takes effect with the next start.
+    pub(super) fn write_encryption(&self, keys: &[&str]) -> Result<()> {
+        let keys = keys.iter().map(|name| {
+            // AES takes 32 bytes; the name makes them different.
+            let key = BASE64_STANDARD.encode(format!("{name:0>32.32}"));
+            json!({ "aescbc": { "keys": [{ "name": name, "secret": key }] } })
+        });
+        let providers: Vec<Value> = keys.chain([json!({ "identity": {} })]).collect();
+        self.write_yaml(
+            ENCRYPTION,
+            &json!({
+                "apiVersion": "apiserver.config.k8s.io/v1",
+                "kind": "EncryptionConfiguration",
+                "resources": [{ "resources": ["secrets"], "providers": providers }],
+            }),
+        )
+    }
+
+    /// Writes the certificate of an authority that has signed nothing.
+    pub(super) fn write_other_authority(&self) -> Result<PathBuf> {
+        let mut authority = CertificateParams::default();
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "another authority");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+        self.write("other-ca.crt", &authority.pem())?;
+        Ok(self.file("other-ca.crt"))
+    }
+
     pub(super) fn audit_log(&self) -> PathBuf {
         self.file("audit.log")
     }
@@ -80,7 +119,7 @@ impl Configuration {
     /// priority and fairness, watch cache, every API that is on by default.
     pub(super) fn apiserver_flags(&self) -> Vec<String> {
         let file = |name| self.file(name).display().to_string();
-        vec![
+        let mut flags = vec![
             format!("--etcd-servers=unix://{}", file("etcd.socket")),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={}", self.port),
@@ -107,7 +146,11 @@ impl Configuration {
             // In MiB. Beyond, it would begin another file: by default after 100, which are some hundred thousand lines.
             "--audit-log-maxsize=10240".to_owned(),
             "--profiling=false".to_owned(),
-        ]
+        ];
+        if self.file(ENCRYPTION).exists() {
+            flags.push(format!("--encryption-provider-config={}", file(ENCRYPTION)));
+        }
+        flags
     }
 
     /// Flags of kube-controller-manager.

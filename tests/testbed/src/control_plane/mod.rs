@@ -122,6 +122,31 @@ impl ControlPlane {
         self.configuration.certificate_authority()
     }
 
+    /// The file with the API server's own certificate.
+    #[must_use]
+    pub fn server_certificate(&self) -> PathBuf {
+        self.configuration.server_certificate()
+    }
+
+    /// A file with the certificate of an authority that has signed nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn other_certificate_authority(&self) -> Result<PathBuf> {
+        self.configuration.write_other_authority()
+    }
+
+    /// From its next start, encrypts each Secret that is written with the first of these keys, and decrypts with all of them.
+    /// What was never encrypted can be read all the same.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration cannot be written.
+    pub fn encrypt_secrets(&self, keys: &[&str]) -> Result<()> {
+        self.configuration.write_encryption(keys)
+    }
+
     /// A client with the rights of the cluster's administrator.
     #[must_use]
     pub fn client(&self) -> Client {
