@@ -156,7 +156,12 @@ pub fn lease_client(
     let service = service_fn(move |request| {
         let renewed = renewed.clone();
         async move {
-            let answer = renewed.send(request).await?;
+            let answer = renewed.send(request).await;
+            // The election logs an error of its client as it is, and that of TLS is several causes deep.
+            let answer = answer.map_err(|error| match ApiServerError::of(&error) {
+                error @ ApiServerError::Tls(_) => BoxError::from(error),
+                _ => error.into(),
+            })?;
             // The election takes a 401 for a missing right to the lease, and says so in the log.
             if answer.status() == StatusCode::UNAUTHORIZED {
                 return Err(ApiServerError::Unauthorized.into());

@@ -57,7 +57,7 @@ pub enum SecretReadError {
     Malformed,
     /// The API server cannot read this one Secret from its store.
     #[error(
-        "the API server fails to read it from its store (HTTP status {0}), as where it was encrypted with a key that the API server no longer has: give that key back to its EncryptionConfiguration; the API server's log says more"
+        "the API server fails to read it from its store, with HTTP status {0}; if it was encrypted with a key that the API server no longer has, put that key back into the EncryptionConfiguration; the API server's log says more"
     )]
     Stored(Refusal),
     /// The API server refused for another reason, or failed, or could not be reached.

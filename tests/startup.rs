@@ -536,6 +536,7 @@ async fn what_keeps_it_from_a_tls_connection_is_named() -> Result<()> {
             let operator = operator.argument(argument).start().await?;
             let named = format!("{part}: no TLS connection to the API server: {sentence}");
             wait_until_not_ready(&operator, &named).await?;
+            operator.wait_for_log(sentence).await?;
         }
     }
     Ok(())

@@ -193,23 +193,19 @@ pub async fn watch_secrets(context: Arc<Context>, scopes: Scopes, scope: Scope) 
     let mut unwatched = Unwatched::default();
     loop {
         let next = next(&context, SECRET_KIND, &part, &mut events, &mut backoff);
-        let next = tokio::select! {
+        let namespace = scope.namespace.as_deref();
+        let heard = tokio::select! {
             heard = next => match heard {
-                Some(heard) => Next::Heard(heard),
+                Some(heard) => heard,
                 None => return,
             },
-            () = at(patience) => Next::OutOfPatience,
-            () = at(unwatched.due()) => Next::Unwatched,
-        };
-        let namespace = scope.namespace.as_deref();
-        let heard = match next {
-            Next::Heard(heard) => heard,
-            Next::OutOfPatience => {
+            // Its first list takes longer than the resources are held back for.
+            () = at(patience) => {
                 patience = None;
                 scopes.wake(context.index().secrets_unlisted(namespace));
                 continue;
             }
-            Next::Unwatched => {
+            () = at(unwatched.due()) => {
                 let (now, heard) = (tokio::time::Instant::now(), last_heard.time().into());
                 if let Some(is_due) = unwatched.take(now, heard) {
                     let index = context.index();
@@ -314,16 +310,6 @@ enum Heard<K> {
     Event(Event<K>),
     /// It failed, and goes on after its back-off; and what failed, where the API server answers others.
     Failure(Option<Failed>),
-}
-
-/// What the watch of Secrets does next.
-enum Next {
-    /// Something came of it.
-    Heard(Heard<PartialObjectMeta<Secret>>),
-    /// Its first list takes longer than the resources are held back for.
-    OutOfPatience,
-    /// It fails, and resources are due for that.
-    Unwatched,
 }
 
 /// Waits until then; for ever, where there is no such time.

@@ -224,13 +224,27 @@ impl ControlPlane {
     ///
     /// When it runs, and when it does not become ready; with the end of what it logged.
     pub async fn start_again(&mut self) -> Result<()> {
+        self.start_until("/readyz").await
+    }
+
+    /// As [`start_again`](Self::start_again), and returns when it is live: it never becomes ready where it cannot list a kind that
+    /// it keeps a cache of.
+    ///
+    /// # Errors
+    ///
+    /// As [`start_again`](Self::start_again).
+    pub async fn start_again_without_readiness(&mut self) -> Result<()> {
+        self.start_until("/livez").await
+    }
+
+    async fn start_until(&mut self, probe: &str) -> Result<()> {
         ensure!(self.processes.is_empty(), "the control plane is running");
         let log = self.configuration.log();
         let mut processes = Vec::new();
         for command in self.program.apiserver(&self.configuration) {
             processes.push(LeashedProcess::start(command, &log)?);
         }
-        wait_until_ready(&mut processes, &self.configuration).await?;
+        wait_until(probe, &mut processes, &self.configuration).await?;
         self.processes = processes;
         if self.with_controllers {
             // It waits ten seconds for the API server, which is not enough on a loaded machine.
@@ -257,7 +271,8 @@ async fn client_config(configuration: &Configuration, retry: bool) -> Result<Con
     Ok(config)
 }
 
-async fn wait_until_ready(
+async fn wait_until(
+    probe: &str,
     processes: &mut [LeashedProcess],
     configuration: &Configuration,
 ) -> Result<()> {
@@ -274,7 +289,7 @@ async fn wait_until_ready(
                 );
             }
         }
-        let question = Request::get("/readyz").body(Vec::new())?;
+        let question = Request::get(probe).body(Vec::new())?;
         last_answer = match timeout(ANSWER_TIMEOUT, client.request_text(question)).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
