@@ -64,6 +64,16 @@ fn told(error: &KubeconfigError) -> String {
     }
 }
 
+/// kube's words for why a client could not be made, but where they quote what a program of the kubeconfig printed, which may be
+/// a token.
+#[must_use]
+pub fn client_error(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Auth(_) => "the kubeconfig's user cannot log in, by its exec plugin, its auth-provider or its token file; `kubectl get --raw /readyz` with this kubeconfig shows why".to_owned(),
+        error => error.to_string(),
+    }
+}
+
 /// The kubeconfig, or the pod's ServiceAccount.
 ///
 /// A kubeconfig comes with the proxy that kubectl would take. For a ServiceAccount there is none: the API server's address is

@@ -149,9 +149,10 @@ fn parse(text: &str, source: ProxySource) -> Result<Uri, ProxyError> {
     let (scheme, default_port) = match (url.scheme(), source) {
         ("http", _) => ("http", 80),
         ("https", _) => ("https", 443),
-        ("socks5", _) => ("socks5", 1080),
-        // The same to Go, which knows it in variables only.
-        ("socks5h", ProxySource::HttpsProxy | ProxySource::HttpProxy) => ("socks5", 1080),
+        // The second is the same to Go, which knows it in variables only.
+        ("socks5", _) | ("socks5h", ProxySource::HttpsProxy | ProxySource::HttpProxy) => {
+            ("socks5", 1080)
+        }
         _ => return Err(ProxyError::Scheme(source)),
     };
     let port = url.port().unwrap_or(default_port);

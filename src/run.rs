@@ -45,7 +45,7 @@ pub enum RunError {
     #[error(transparent)]
     Kubeconfig(#[from] kubernetes::ConfigError),
     /// The Kubernetes client could not be made.
-    #[error("the Kubernetes client could not be made: {0}")]
+    #[error("the Kubernetes client could not be made: {}", kubernetes::client_error(.0))]
     Client(#[source] kube::Error),
     /// The RDS client could not be made.
     #[error("the RDS client could not be made: {0}")]

@@ -143,7 +143,7 @@ pub async fn read_access_key(
     let id = needed(&reference.access_key_id_key)?;
     let secret = needed(&reference.access_key_secret_key)?;
     let token = value(&reference.security_token_key);
-    let token = token.as_ref().map(|token| token.expose_secret());
+    let token = token.as_ref().map(SecretString::expose_secret);
     let credentials = Credentials::new(id.expose_secret(), secret.expose_secret(), token).map_err(
         |malformed| {
             let named =

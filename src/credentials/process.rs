@@ -129,10 +129,7 @@ fn parse(origin: SourceName, output: &[u8]) -> Result<Option<IssuedCredentials>,
     let Ok(printed) = serde_json::from_slice::<Printed>(output) else {
         return Ok(None);
     };
-    let token = printed
-        .sts_token
-        .as_ref()
-        .map(|token| token.expose_secret());
+    let token = printed.sts_token.as_ref().map(SecretString::expose_secret);
     let (Some(id), Some(secret)) = (&printed.access_key_id, &printed.access_key_secret) else {
         return Ok(None);
     };

@@ -241,7 +241,7 @@ impl Profile {
         match (&self.access_key_id, &self.access_key_secret) {
             (Some(id), Some(secret)) => {
                 let token = self.sts_token.as_ref();
-                let token = token.map(|token| token.expose_secret());
+                let token = token.map(SecretString::expose_secret);
                 Credentials::new(id, secret.expose_secret(), token)
                     .map_err(|malformed| NAMES.explain(ORIGIN, malformed))
             }

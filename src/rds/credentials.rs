@@ -120,7 +120,7 @@ mod tests {
             let token = key.security_token.as_ref();
             key.access_key_id == "id"
                 && key.access_key_secret.expose_secret() == "secret"
-                && token.map(|token| token.expose_secret()) == expected
+                && token.map(SecretString::expose_secret) == expected
         }));
     }
 

@@ -372,6 +372,30 @@ fn a_broken_kubeconfig_is_not_quoted(#[case] text: &str) -> Result<()> {
     Ok(())
 }
 
+/// kube would quote all that the program printed.
+#[test]
+fn the_output_of_an_exec_plugin_is_not_quoted() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("kubeconfig");
+    let mut config: Value =
+        serde_json::from_str(&written(&json!({ "server": "https://kube.example" })))?;
+    config["users"][0]["user"] = json!({ "exec": {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "/bin/sh",
+        "args": ["-c", "echo https://corp:Proxy-Secret-1@h; echo Proxy-Secret-2 >&2; exit 3"],
+        "interactiveMode": "Never",
+    }});
+    fs::write(&path, config.to_string())?;
+    let path = path.to_str().context("a path that is no text")?;
+    let (code, said) = said(&["run", "--region=cn-shanghai"], &[("KUBECONFIG", path)])?;
+    ensure!(
+        said.contains("the kubeconfig's user cannot log in"),
+        "{said}"
+    );
+    assert_eq!(code, Some(1), "{said}");
+    Ok(())
+}
+
 /// Flags and variables that take a URL, or are near one that does.
 #[rstest]
 #[case::rds_endpoint("--rds-endpoint=https://corp:Proxy-Secret-1@rds.example")]
