@@ -8,6 +8,8 @@ use rustls::{AlertDescription, CertificateError};
 use thiserror::Error;
 use tokio::time::error::Elapsed;
 
+use crate::proxy::ProxyFailure;
+
 /// Why the API server did not do what it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ApiServerError {
@@ -30,6 +32,9 @@ pub enum ApiServerError {
     /// It could be reached, and did not answer in time.
     #[error("the API server did not answer in time")]
     Timeout,
+    /// The proxy in front of it makes no connection.
+    #[error(transparent)]
+    Proxy(ProxyFailure),
     /// It could not be reached.
     #[error("the API server could not be reached")]
     Unreachable,
@@ -125,7 +130,8 @@ impl ApiServerError {
             }),
             kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::Malformed,
             error => own(error)
-                .or_else(|| tls_error(error).map(|error| Self::Tls(TlsFailure::of(error))))
+                .or_else(|| cause(error).map(|failure| Self::Proxy(*failure)))
+                .or_else(|| cause(error).map(|error| Self::Tls(TlsFailure::of(error))))
                 .unwrap_or(Self::Unreachable),
         }
     }
@@ -137,7 +143,7 @@ impl ApiServerError {
     pub fn is_of_the_request(self) -> bool {
         match self {
             Self::Status(_) | Self::Malformed | Self::Timeout => true,
-            Self::Unauthorized | Self::Tls(_) | Self::Unreachable => false,
+            Self::Unauthorized | Self::Tls(_) | Self::Proxy(_) | Self::Unreachable => false,
         }
     }
 }
@@ -215,8 +221,8 @@ fn own(error: &kube::Error) -> Option<ApiServerError> {
     error.downcast_ref().copied()
 }
 
-/// The error of TLS that an error was caused by.
-fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+/// The error of this type, such as one of TLS, that an error was caused by.
+fn cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref() {

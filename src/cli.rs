@@ -1,13 +1,14 @@
 //! The command line.
 
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::builder::TypedValueParser;
-use clap::error::ErrorKind;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::{ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use crate::credentials::{MetadataEndpoint, SourceName};
@@ -23,6 +24,63 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The command line of this process. Where it is wrong, or asks for help, this prints and ends the process, as clap's own
+    /// function does.
+    ///
+    /// A URL may stand in any variable or argument by mistake, with a password. So help shows no value of a variable, and an
+    /// error no user info of a value.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let mut command = Self::command()
+            .mut_subcommands(|command| command.mut_args(|argument| argument.hide_env_values(true)));
+        command
+            .try_get_matches_from_mut(std::env::args_os())
+            .and_then(|matches| {
+                let parsed = Self::from_arg_matches(&matches);
+                parsed.map_err(|error| error.format(&mut command))
+            })
+            .unwrap_or_else(|error| without_user_info(error).exit())
+    }
+}
+
+/// The error, with nothing before an `@` in what it quotes.
+fn without_user_info(mut error: clap::Error) -> clap::Error {
+    let quoted: Vec<_> = error
+        .context()
+        .map(|(kind, value)| (kind, value.clone()))
+        .collect();
+    for (kind, value) in quoted {
+        let shown = match value {
+            ContextValue::String(text) => ContextValue::String(shown(&text)),
+            ContextValue::Strings(texts) => {
+                ContextValue::Strings(texts.iter().map(|text| shown(text)).collect())
+            }
+            ContextValue::StyledStr(text) => {
+                ContextValue::StyledStr(shown(&text.ansi().to_string()).into())
+            }
+            ContextValue::StyledStrs(texts) => {
+                let shown =
+                    |text: &clap::builder::StyledStr| shown(&text.ansi().to_string()).into();
+                ContextValue::StyledStrs(texts.iter().map(shown).collect())
+            }
+            other => other,
+        };
+        error.insert(kind, shown);
+    }
+    error
+}
+
+fn shown(text: &str) -> String {
+    let Some((hidden, rest)) = text.rsplit_once('@') else {
+        return text.to_owned();
+    };
+    match hidden.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://***@{rest}"),
+        None => format!("***@{rest}"),
+    }
 }
 
 /// What to do.
@@ -87,7 +145,7 @@ pub struct RunArguments {
 
     /// OIDC provider of RAM that knows this cluster, for ServiceAccounts that a resource names and that name none themselves:
     /// `acs:ram::ACCOUNT:oidc-provider/NAME`.
-    #[arg(long, env = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN")]
+    #[arg(long, env = "ALIBABA_CLOUD_OIDC_PROVIDER_ARN", value_parser = trimmed)]
     pub oidc_provider_arn: Option<String>,
 
     /// Endpoint of STS instead of that of `ALIBABA_CLOUD_STS_REGION`: `https://HOST`, or `http://HOST` for a loopback address.
@@ -280,6 +338,15 @@ fn settling_time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a duration from 1s to 1h, such as 3m".to_owned())
 }
 
+/// A text without white space at its ends, as the same variable is read for the operator's own identity.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "what clap expects of the parser of a value"
+)]
+fn trimmed(text: &str) -> Result<String, Infallible> {
+    Ok(text.trim().to_owned())
+}
+
 /// A duration of at most a day, such as `15s`, `500ms` or `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
     let duration: SignedDuration = text
@@ -296,7 +363,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may end at the first surprise")]
 mod tests {
-    use clap::CommandFactory as _;
     use rstest::rstest;
 
     use super::*;
@@ -314,6 +380,20 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[rstest]
+    #[case("moon", "moon")]
+    #[case("https://rds.example", "https://rds.example")]
+    #[case("https://corp:canary@rds.example", "https://***@rds.example")]
+    #[case(
+        "https://corp:canary@canary@rds.example/a",
+        "https://***@rds.example/a"
+    )]
+    #[case("corp:canary@rds.example", "***@rds.example")]
+    #[case("--flag=http://canary@h", "--flag=http://***@h")]
+    fn user_info_is_not_shown(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(shown(text), expected);
     }
 
     #[rstest]

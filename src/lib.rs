@@ -12,6 +12,7 @@ pub mod health;
 pub mod kubernetes;
 pub mod leader;
 pub mod metrics;
+pub mod proxy;
 pub mod rds;
 pub mod run;
 pub mod secret;

@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use rds_password_operator::cli::{Cli, Command, RunArguments};
 use rds_password_operator::{api, run, telemetry};
 use tracing::error;
@@ -16,7 +15,7 @@ const USAGE: u8 = 2;
 const WORKER_THREADS: usize = 2;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match Cli::of_this_process().command {
         Command::Crd => print_crd(),
         Command::Run(arguments) => run_operator(*arguments),
     }

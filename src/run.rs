@@ -42,11 +42,11 @@ const LEASE: &str = "lease";
 /// Why the operator did not start, or ended otherwise than asked to.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// There is no cluster to be found.
-    #[error("no kubeconfig and no ServiceAccount to reach a cluster with: {0}")]
-    Kubeconfig(#[source] kube::config::InferConfigError),
+    /// There is no cluster to be found, or no way to it.
+    #[error(transparent)]
+    Kubeconfig(#[from] kubernetes::ConfigError),
     /// The Kubernetes client could not be made.
-    #[error("the Kubernetes client could not be made: {0}")]
+    #[error("the Kubernetes client could not be made: {}", kubernetes::client_error(.0))]
     Client(#[source] kube::Error),
     /// The RDS client could not be made.
     #[error("the RDS client could not be made: {0}")]
@@ -67,7 +67,7 @@ pub enum RunError {
 /// # Errors
 /// As [`RunError`] says. What may pass by itself, such as an API server that is away, is waited for instead.
 pub async fn run(arguments: RunArguments, timings: Timings) -> Result<(), RunError> {
-    let config = kubernetes::config().await.map_err(RunError::Kubeconfig)?;
+    let config = kubernetes::config().await?;
     let namespace = arguments
         .namespace
         .clone()

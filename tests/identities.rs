@@ -308,8 +308,8 @@ async fn an_access_key_of_the_namespace_makes_the_calls() -> Result<()> {
     );
 
     let data = BTreeMap::from([
-        ("accessKeyId".to_owned(), "tenant-key".to_owned()),
-        ("accessKeySecret".to_owned(), "tenant-secret".to_owned()),
+        ("accessKeyId".to_owned(), "tenant-key\n".to_owned()),
+        ("accessKeySecret".to_owned(), "tenant-secret\n".to_owned()),
     ]);
     let secret = Secret {
         metadata: ObjectMeta {
@@ -331,5 +331,32 @@ async fn an_access_key_of_the_namespace_makes_the_calls() -> Result<()> {
             .all(|call| call.access_key_id.as_deref() == Some("tenant-key")),
         "{calls:#?}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_key_with_white_space_inside_is_named_as_that() -> Result<()> {
+    let bed = two_parties().await?;
+    bed.create_access_key("tenant-key").await?;
+    let data = json!({ "stringData": { "accessKeySecret": "canary- secret" } });
+    bed.secrets()
+        .patch("tenant-key", &PatchParams::default(), &Patch::Merge(data))
+        .await?;
+    let _operator = start(&bed).await?;
+    let mut resource = bed.resource("orders-app", "orders-db");
+    let reference: AccessKeySecretRef = serde_json::from_value(json!({ "name": "tenant-key" }))?;
+    resource.spec.credentials = Some(CredentialsReference {
+        service_account_name: None,
+        secret_ref: Some(reference),
+    });
+    bed.create(&resource).await?;
+    let resource = bed
+        .wait_for_reason("orders-app", "CredentialsUnavailable")
+        .await?;
+    let ready = condition(&resource, "Ready").context("no Ready")?;
+    let sentence = "the key \"accessKeySecret\" of the Secret \"tenant-key\" of spec.credentials has white space inside";
+    ensure!(ready.message.contains(sentence), "{}", ready.message);
+    ensure!(!ready.message.contains("canary"), "{}", ready.message);
+    ensure!(bed.calls().is_empty(), "{:#?}", bed.calls());
     Ok(())
 }

@@ -10,11 +10,11 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, PostParams};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::api::AccessKeySecretRef;
 use crate::credentials::sts::{Role, SessionName, StsClient};
-use crate::credentials::{CredentialsError, IssuedCredentials, Kind, SourceName};
+use crate::credentials::{CredentialsError, IssuedCredentials, Kind, PartNames, SourceName};
 use crate::rds::credentials::Credentials;
 use crate::rds::endpoint::Endpoint;
 use crate::secret;
@@ -140,14 +140,25 @@ pub async fn read_access_key(
             ))
         })
     };
-    let access_key_id = needed(&reference.access_key_id_key)?;
+    let id = needed(&reference.access_key_id_key)?;
+    let secret = needed(&reference.access_key_secret_key)?;
+    let token = value(&reference.security_token_key);
+    let token = token.as_ref().map(SecretString::expose_secret);
+    let credentials = Credentials::new(id.expose_secret(), secret.expose_secret(), token).map_err(
+        |malformed| {
+            let named =
+                |key: &str| format!("the key {key:?} of the Secret {name:?} of spec.credentials");
+            PartNames {
+                id: &named(&reference.access_key_id_key),
+                secret: &named(&reference.access_key_secret_key),
+                token: &named(&reference.security_token_key),
+            }
+            .explain(FROM_SECRET, malformed)
+        },
+    )?;
     Ok(IssuedCredentials::without_expiration(
         FROM_SECRET,
-        Credentials {
-            access_key_id: secrecy::ExposeSecret::expose_secret(&access_key_id).to_owned(),
-            access_key_secret: needed(&reference.access_key_secret_key)?,
-            security_token: value(&reference.security_token_key),
-        },
+        credentials,
     ))
 }
 

@@ -1,16 +1,25 @@
 //! An `AccessKey` in the environment, with a security token where it is a temporary one. The variables are those of Alibaba
 //! Cloud's SDKs (<https://www.alibabacloud.com/help/en/sdk/developer-reference/v2-manage-access-credentials>).
 
-use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use super::error::{CredentialsError, SourceName};
 use super::host::Host;
+use super::key::PartNames;
 use super::method::Method;
 use crate::rds::credentials::Credentials;
 
 const ACCESS_KEY_ID: &str = "ALIBABA_CLOUD_ACCESS_KEY_ID";
 const ACCESS_KEY_SECRET: &str = "ALIBABA_CLOUD_ACCESS_KEY_SECRET";
 const SECURITY_TOKEN: &str = "ALIBABA_CLOUD_SECURITY_TOKEN";
+
+const ORIGIN: SourceName = SourceName::Environment;
+
+const NAMES: PartNames<'_> = PartNames {
+    id: ACCESS_KEY_ID,
+    secret: ACCESS_KEY_SECRET,
+    token: SECURITY_TOKEN,
+};
 
 /// Half an `AccessKey` counts: whoever sets one half means this source.
 pub(super) fn is_configured(host: &Host) -> bool {
@@ -23,18 +32,20 @@ pub(super) fn method(host: &Host) -> Result<Method, CredentialsError> {
     let required = |name: &'static str| {
         host.variable(name).ok_or_else(|| {
             CredentialsError::misconfigured(
-                SourceName::Environment,
+                ORIGIN,
                 format!(
                     "the AccessKey is incomplete: {name} is not set in the operator's environment"
                 ),
             )
         })
     };
-    Ok(Method::Key(Credentials {
-        access_key_id: required(ACCESS_KEY_ID)?,
-        access_key_secret: SecretString::from(required(ACCESS_KEY_SECRET)?),
-        security_token: host.variable(SECURITY_TOKEN).map(SecretString::from),
-    }))
+    let id = required(ACCESS_KEY_ID)?;
+    let secret = Zeroizing::new(required(ACCESS_KEY_SECRET)?);
+    let token = host.variable(SECURITY_TOKEN).map(Zeroizing::new);
+    let token = token.as_ref().map(|token| token.as_str());
+    Credentials::new(&id, &secret, token)
+        .map(Method::Key)
+        .map_err(|malformed| NAMES.explain(ORIGIN, malformed))
 }
 
 #[cfg(test)]

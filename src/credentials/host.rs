@@ -45,15 +45,18 @@ impl Host {
         Self::new(variable, std::env::home_dir(), read_file, Timestamp::now)
     }
 
-    /// A variable. An empty one counts as not set, as in a manifest with an empty default.
+    /// A variable, without white space at its ends: one that is set from a file or a Secret often ends with a newline. An empty
+    /// one counts as not set, as in a manifest with an empty default.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
-        (self.variable)(name).filter(|value| !value.is_empty())
+        let value = Zeroizing::new((self.variable)(name)?);
+        let value = value.trim();
+        (!value.is_empty()).then(|| value.to_owned())
     }
 
     /// Whether a variable says `true`, in any case, as the official SDKs read it.
     pub(super) fn is_true(&self, name: &str) -> bool {
         self.variable(name)
-            .is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// The file that the variable names, else the one at this place in the home directory.

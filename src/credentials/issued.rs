@@ -3,10 +3,11 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::error::SourceName;
+use super::error::{CredentialsError, SourceName};
+use super::key::PartNames;
 use super::text::{plain, secret};
 use crate::rds::credentials::Credentials;
 
@@ -57,18 +58,33 @@ pub(super) struct TemporaryKey {
     expiration: Option<String>,
 }
 
+const NAMES: PartNames<'_> = PartNames {
+    id: "AccessKeyId of the answer",
+    secret: "AccessKeySecret of the answer",
+    token: "SecurityToken of the answer",
+};
+
 impl TemporaryKey {
     /// `None` unless all four are there.
-    pub(super) fn issued(self, origin: SourceName) -> Option<IssuedCredentials> {
-        Some(IssuedCredentials {
+    pub(super) fn issued(
+        &self,
+        origin: SourceName,
+    ) -> Result<Option<IssuedCredentials>, CredentialsError> {
+        let (Some(id), Some(secret), Some(token), Some(expiration)) = (
+            &self.access_key_id,
+            &self.access_key_secret,
+            &self.security_token,
+            self.expiration.as_ref().and_then(|time| time.parse().ok()),
+        ) else {
+            return Ok(None);
+        };
+        let credentials = Credentials::new(id, secret.expose_secret(), Some(token.expose_secret()))
+            .map_err(|malformed| NAMES.explain(origin, malformed))?;
+        Ok(Some(IssuedCredentials {
             origin,
-            credentials: Credentials {
-                access_key_id: self.access_key_id?,
-                access_key_secret: self.access_key_secret?,
-                security_token: Some(self.security_token?),
-            },
-            expiration: Some(self.expiration?.parse().ok()?),
-        })
+            credentials,
+            expiration: Some(expiration),
+        }))
     }
 }
 
@@ -94,7 +110,23 @@ mod tests {
     fn all_four_are_needed(#[case] json: &str, #[case] complete: bool) {
         let issued =
             serde_json::from_str::<TemporaryKey>(json).map(|key| key.issued(SourceName::Uri));
-        assert!(issued.is_ok_and(|issued| issued.is_some() == complete));
+        assert!(issued.is_ok_and(|issued| issued.is_ok_and(|issued| issued.is_some() == complete)));
+    }
+
+    #[rstest]
+    #[case::ends(r#"{"AccessKeyId":"STS.1\n","AccessKeySecret":"s\n","SecurityToken":" t\n","Expiration":"2026-11-24T08:00:00Z\n"}"#, None)]
+    #[case::id(r#"{"AccessKeyId":"STS 1","AccessKeySecret":"s","SecurityToken":"t","Expiration":"2026-11-24T08:00:00Z"}"#, Some("AccessKeyId "))]
+    #[case::secret(r#"{"AccessKeyId":"STS.1","AccessKeySecret":"canary\ns","SecurityToken":"t","Expiration":"2026-11-24T08:00:00Z"}"#, Some("AccessKeySecret "))]
+    #[case::token(r#"{"AccessKeyId":"STS.1","AccessKeySecret":"s","SecurityToken":"canary t","Expiration":"2026-11-24T08:00:00Z"}"#, Some("SecurityToken "))]
+    fn white_space(#[case] json: &str, #[case] named: Option<&str>) {
+        let issued =
+            serde_json::from_str::<TemporaryKey>(json).map(|key| key.issued(SourceName::Uri));
+        let told = issued.map(|issued| issued.err().map(|error| error.to_string()));
+        assert!(told.is_ok_and(|told| match (&told, named) {
+            (None, None) => true,
+            (Some(told), Some(named)) => told.starts_with(named) && !told.contains("canary"),
+            _ => false,
+        }));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod file;
 mod host;
 mod http;
 mod issued;
+mod key;
 mod method;
 mod node_role;
 mod obtain;
@@ -32,6 +33,7 @@ pub use chain::SourceNameError;
 pub use error::{CredentialsError, Kind, SourceName};
 pub use host::Host;
 pub use issued::IssuedCredentials;
+pub use key::PartNames;
 pub use settings::{MetadataEndpoint, MetadataEndpointError, Settings};
 
 use http::Http;

@@ -151,7 +151,9 @@ impl Service<'_> {
             .ok()
             .filter(Outcome::is_success)
             .and_then(|_| serde_json::from_slice::<TemporaryKey>(&answer.body).ok())
-            .and_then(|key| key.issued(self.origin))
+            .map(|key| key.issued(self.origin))
+            .transpose()?
+            .flatten()
             .ok_or_else(|| fault(self.origin))
     }
 

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::error::{CredentialsError, Kind, SourceName};
 use super::issued::IssuedCredentials;
+use super::key::PartNames;
 use super::method::Method;
 use super::text::{plain, secret};
 use crate::rds::credentials::Credentials;
@@ -20,6 +21,12 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Beyond what any security token needs.
 const LONGEST_OUTPUT: usize = 64 * 1024;
+
+const NAMES: PartNames<'_> = PartNames {
+    id: "access_key_id that the program of process_command in the CLI profile prints",
+    secret: "access_key_secret that the program of process_command in the CLI profile prints",
+    token: "sts_token that the program of process_command in the CLI profile prints",
+};
 
 /// Split as a shell splits, and then run without one: nothing is expanded, piped or substituted.
 pub(super) fn method(origin: SourceName, command: &str) -> Result<Method, CredentialsError> {
@@ -78,7 +85,7 @@ async fn run(
             Kind::Transient,
             "the program of process_command in the CLI profile failed; the operator tries again; if it lasts, run the program by hand",
         )),
-        Ok(Some(output)) => parse(origin, &output).ok_or_else(|| {
+        Ok(Some(output)) => parse(origin, &output)?.ok_or_else(|| {
             failed(
                 Kind::Misconfigured,
                 "the program of process_command in the CLI profile does not print a JSON object with access_key_id and access_key_secret (and sts_token for mode StsToken)",
@@ -117,21 +124,26 @@ struct Printed {
     expiration: Option<String>,
 }
 
-fn parse(origin: SourceName, output: &[u8]) -> Option<IssuedCredentials> {
-    let printed: Printed = serde_json::from_slice(output).ok()?;
-    if printed.mode.as_deref() == Some("StsToken") && printed.sts_token.is_none() {
-        return None;
+/// `None` where it is not a key at all.
+fn parse(origin: SourceName, output: &[u8]) -> Result<Option<IssuedCredentials>, CredentialsError> {
+    let Ok(printed) = serde_json::from_slice::<Printed>(output) else {
+        return Ok(None);
+    };
+    let token = printed.sts_token.as_ref().map(SecretString::expose_secret);
+    let (Some(id), Some(secret)) = (&printed.access_key_id, &printed.access_key_secret) else {
+        return Ok(None);
+    };
+    if printed.mode.as_deref() == Some("StsToken") && token.is_none() {
+        return Ok(None);
     }
-    Some(IssuedCredentials {
+    let credentials = Credentials::new(id, secret.expose_secret(), token)
+        .map_err(|malformed| NAMES.explain(origin, malformed))?;
+    Ok(Some(IssuedCredentials {
         origin,
-        credentials: Credentials {
-            access_key_id: printed.access_key_id?,
-            access_key_secret: printed.access_key_secret?,
-            security_token: printed.sts_token,
-        },
+        credentials,
         // A time that cannot be read counts as not told, as with the official SDKs: the program is asked again soon.
         expiration: printed.expiration.and_then(|time| time.parse().ok()),
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -176,7 +188,7 @@ mod tests {
     #[case("", None)]
     #[case("hello", None)]
     fn what_is_printed(#[case] printed: &str, #[case] expected: Option<(bool, bool)>) {
-        let found = parse(ORIGIN, printed.as_bytes());
+        let found = parse(ORIGIN, printed.as_bytes()).unwrap();
         let found = found.map(|issued| {
             (
                 issued.credentials.security_token.is_some(),
@@ -235,7 +247,7 @@ mod tests {
             }),
             &["", "AK", "StsToken", "2026-11-24T08:00:00Z", "mode", "sts_token"],
         )) {
-            if let Some(issued) = parse(ORIGIN, printed.to_string().as_bytes()) {
+            if let Ok(Some(issued)) = parse(ORIGIN, printed.to_string().as_bytes()) {
                 prop_assert!(!issued.credentials.access_key_id.is_empty());
                 prop_assert!(printed.is_array() || !printed["access_key_secret"].is_null());
                 let is_temporary = printed["mode"] == "StsToken";

@@ -3,11 +3,12 @@
 //! Source: <https://www.alibabacloud.com/help/en/cli/configure-credentials>. Fields that another mode needs, and modes that
 //! need a person at a browser, are of no concern here.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use super::error::{CredentialsError, SourceName};
 use super::host::Host;
+use super::key::PartNames;
 use super::method::Method;
 use super::oidc::{PROVIDER_ARN, ROLE_ARN, TOKEN_FILE, session_name};
 use super::settings::{Settings, StsRegion};
@@ -24,6 +25,12 @@ const FILE_IN_HOME: &str = ".aliyun/config.json";
 pub(super) const PROFILE: &str = "ALIBABA_CLOUD_PROFILE";
 
 const ORIGIN: SourceName = SourceName::Profile;
+
+const NAMES: PartNames<'_> = PartNames {
+    id: "access_key_id of the CLI profile",
+    secret: "access_key_secret of the CLI profile",
+    token: "sts_token of the CLI profile",
+};
 
 /// A file that a variable names counts also where it is missing; the one in the home directory has to be there.
 pub(super) fn is_configured(host: &Host) -> bool {
@@ -232,11 +239,12 @@ impl<'a> Profiles<'a> {
 impl Profile {
     fn key(&self) -> Result<Credentials, CredentialsError> {
         match (&self.access_key_id, &self.access_key_secret) {
-            (Some(access_key_id), Some(access_key_secret)) => Ok(Credentials {
-                access_key_id: access_key_id.clone(),
-                access_key_secret: access_key_secret.clone(),
-                security_token: self.sts_token.clone(),
-            }),
+            (Some(id), Some(secret)) => {
+                let token = self.sts_token.as_ref();
+                let token = token.map(SecretString::expose_secret);
+                Credentials::new(id, secret.expose_secret(), token)
+                    .map_err(|malformed| NAMES.explain(ORIGIN, malformed))
+            }
             _ => Err(wrong(
                 "the CLI profile lacks access_key_id or access_key_secret; add both, or turn profiles off with ALIBABA_CLOUD_CLI_PROFILE_DISABLED=true",
             )),

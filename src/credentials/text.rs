@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use zeroize::Zeroizing;
 
-/// Reads a text, a number or a truth value as a text; anything else, and an empty text, as none.
+/// Reads a text, a number or a truth value as a text without white space at its ends; anything else, and an empty text, as none.
 ///
 /// To be used with `#[serde(default, deserialize_with = "…")]`.
 pub(super) fn loose<'de, D: Deserializer<'de>>(
@@ -40,12 +40,12 @@ impl<'de> Visitor<'de> for Loose {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        let text = text.trim();
         Ok((!text.is_empty()).then(|| Zeroizing::new(text.to_owned())))
     }
 
-    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
-        let text = Zeroizing::new(text);
-        Ok((!text.is_empty()).then_some(text))
+    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Self::Value, E> {
+        self.visit_str(&Zeroizing::new(text))
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
@@ -96,7 +96,9 @@ mod tests {
     #[case(r"{}", None)]
     #[case(r#"{"x": null}"#, None)]
     #[case(r#"{"x": ""}"#, None)]
-    #[case(r#"{"x": "a\n"}"#, Some("a\n"))]
+    #[case(r#"{"x": "a\n"}"#, Some("a"))]
+    #[case(r#"{"x": "\ta b "}"#, Some("a b"))]
+    #[case(r#"{"x": " \n"}"#, None)]
     #[case(r#"{"x": 3600}"#, Some("3600"))]
     #[case(r#"{"x": -1}"#, Some("-1"))]
     #[case(r#"{"x": 1.5}"#, Some("1.5"))]

@@ -61,7 +61,9 @@ pub(super) async fn obtain(http: &Http, uri: &Url) -> Result<IssuedCredentials, 
     match answer.status {
         200 => serde_json::from_slice(&answer.body)
             .ok()
-            .and_then(|key: TemporaryKey| key.issued(ORIGIN))
+            .map(|key: TemporaryKey| key.issued(ORIGIN))
+            .transpose()?
+            .flatten()
             .ok_or_else(|| no_credentials(uri)),
         401 | 403 | 404 => Err(CredentialsError::new(
             ORIGIN,

@@ -15,6 +15,7 @@ use kube::{Client, Config};
 use tracing::{info, warn};
 
 use crate::api_server::ApiServerError;
+use crate::proxy;
 
 /// Called for each answer that refuses the credentials.
 pub type OnUnauthorized = Arc<dyn Fn() + Send + Sync>;
@@ -43,7 +44,7 @@ struct State {
 impl RenewedClient {
     pub(super) fn new(config: Config, on_unauthorized: OnUnauthorized) -> kube::Result<Self> {
         let state = State {
-            client: Client::try_from(config.clone())?,
+            client: proxy::client(config.clone())?,
             renewed: None,
             is_refused: false,
         };
@@ -93,7 +94,7 @@ impl RenewedClient {
 
     /// Makes the client anew, and with it its credentials. Where that fails, as without the file, the old ones are kept.
     fn renew(&self) {
-        if let Ok(client) = Client::try_from(self.0.config.clone()) {
+        if let Ok(client) = proxy::client(self.0.config.clone()) {
             self.state().client = client;
         }
     }

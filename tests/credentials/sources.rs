@@ -59,6 +59,112 @@ async fn a_temporary_key_in_the_environment() {
     world.call(&issued.credentials).await.unwrap();
 }
 
+const PROFILE_OF_A_ROLE: &str = r#""mode":"RamRoleArn","access_key_id":"ID","access_key_secret":"SECRET","ram_role_arn":"acs:ram::1000000000000001:role/operator\n""#;
+
+/// Configures a source in which a person writes the AccessKey down.
+async fn world_with_key(source: SourceName, mode: &str, id: &str, secret: &str) -> World {
+    let world = World::new().await;
+    let json = |text: &str| {
+        let quoted = serde_json::json!(text).to_string();
+        quoted.trim_matches('"').to_owned()
+    };
+    let filled = |text: &str| {
+        text.replace("ID", &json(id))
+            .replace("SECRET", &json(secret))
+    };
+    match (source, mode) {
+        (SourceName::Environment, _) => {
+            let set = |name: &str, value: &str| world.surroundings.set(name, value);
+            set("ALIBABA_CLOUD_ACCESS_KEY_ID", id);
+            set("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret);
+            world
+        }
+        (SourceName::File, _) => {
+            let lines = format!(
+                "[default]\ntype = access_key\naccess_key_id = \"{id}\"\naccess_key_secret = '{secret}'\n"
+            );
+            world.surroundings.write(FILE, lines);
+            world
+        }
+        (_, "External") => {
+            let printed = filled(r#"{"access_key_id":"ID","access_key_secret":"SECRET"}"#);
+            let command = serde_json::json!(format!("/usr/bin/printf %s '{printed}'"));
+            world.with_profile(&format!(r#""mode":"External","process_command":{command}"#))
+        }
+        (_, "RamRoleArn") => world.with_profile(&filled(PROFILE_OF_A_ROLE)),
+        _ => world.with_profile(&filled(
+            r#""mode":"AK","access_key_id":"ID","access_key_secret":"SECRET""#,
+        )),
+    }
+}
+
+#[rstest]
+#[case::environment(SourceName::Environment, "", "\n", None)]
+#[case::environment_of_another_system(SourceName::Environment, "", " \r\n", None)]
+#[case::file(SourceName::File, "", " ", None)]
+#[case::profile(SourceName::Profile, "AK", "\n", None)]
+#[case::profile_of_a_role(SourceName::Profile, "RamRoleArn", "\n", Some(ROLE))]
+#[case::profile_of_a_program(SourceName::Profile, "External", "\n", None)]
+#[tokio::test]
+async fn a_key_that_ends_with_white_space(
+    #[case] source: SourceName,
+    #[case] mode: &str,
+    #[case] end: &str,
+    #[case] role: Option<&str>,
+) {
+    let (id, secret) = (format!("{KEY_ID}{end}"), format!("{KEY_SECRET}{end}"));
+    let world = world_with_key(source, mode, &id, &secret).await;
+    assert_works(&world, source, role).await;
+}
+
+#[rstest]
+#[case::environment(SourceName::Environment, "", "ALIBABA_CLOUD_ACCESS_KEY_")]
+#[case::file(SourceName::File, "", "access_key_")]
+#[case::profile(SourceName::Profile, "AK", "access_key_")]
+#[case::profile_of_a_role(SourceName::Profile, "RamRoleArn", "access_key_")]
+#[case::profile_of_a_program(SourceName::Profile, "External", "access_key_")]
+#[tokio::test]
+async fn a_key_with_white_space_inside_is_named_as_that(
+    #[case] source: SourceName,
+    #[case] mode: &str,
+    #[case] named: &str,
+) {
+    for (id, secret, part) in [
+        ("test id", KEY_SECRET, "id"),
+        (KEY_ID, "canary- secret", "secret"),
+    ] {
+        let world = world_with_key(source, mode, id, secret).await;
+        let error = world.failure().await;
+        assert_eq!(
+            (error.origin(), error.kind()),
+            (source, Kind::Misconfigured)
+        );
+        let part = if source == SourceName::Environment {
+            part.to_uppercase()
+        } else {
+            part.to_owned()
+        };
+        let told = error.to_string();
+        assert!(told.starts_with(&format!("{named}{part} ")), "{told}");
+        assert!(told.contains("has white space inside"), "{told}");
+        assert!(world.cloud.journal().calls().is_empty());
+    }
+}
+
+/// What else is written by hand, as RRSA's variables where no webhook sets them.
+#[tokio::test]
+async fn other_settings_that_end_with_white_space() {
+    let world = World::new().await.with_rrsa();
+    for (name, value) in [
+        ("ALIBABA_CLOUD_ROLE_ARN", ROLE),
+        ("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", PROVIDER),
+        ("ALIBABA_CLOUD_OIDC_TOKEN_FILE", TOKEN_FILE),
+    ] {
+        world.surroundings.set(name, format!(" {value}\n"));
+    }
+    assert_works(&world, SourceName::Oidc, Some(ROLE)).await;
+}
+
 #[tokio::test]
 async fn rrsa() {
     let world = World::new().await.with_rrsa();

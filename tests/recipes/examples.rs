@@ -19,12 +19,13 @@ use crate::OPERATOR;
 pub(crate) const RECIPES: &str = "docs/recipes.md";
 
 /// The API groups of other projects, whose definitions this repository does not have.
-const FOREIGN: [&str; 7] = [
+const FOREIGN: [&str; 8] = [
     "alibabacloud.com",
     "argoproj.io",
     "external-secrets.io",
     "generators.external-secrets.io",
     "helm.toolkit.fluxcd.io",
+    "kustomize.config.k8s.io",
     "kustomize.toolkit.fluxcd.io",
     "source.toolkit.fluxcd.io",
 ];

@@ -293,7 +293,10 @@ impl StsClient {
         content
             .credentials
             .filter(|_| (200..300).contains(&answer.status))
-            .and_then(|key| key.issued(origin))
+            .map(|key| key.issued(origin))
+            .transpose()
+            .map_err(|error| (UNREADABLE, error))?
+            .flatten()
             .ok_or_else(|| not_sts(origin, endpoint))
     }
 }
@@ -393,7 +396,7 @@ mod tests {
             let content = parse(&Zeroizing::new(body.to_string().into_bytes()));
             let issued = content
                 .and_then(|content| content.credentials)
-                .and_then(|key| key.issued(SourceName::Oidc));
+                .and_then(|key| key.issued(SourceName::Oidc).ok().flatten());
             if let Some(issued) = issued {
                 let told = format!("{issued:?}");
                 prop_assert!(!told.contains("canary-secret") && !told.contains("canary-token"));

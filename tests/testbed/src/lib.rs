@@ -10,6 +10,7 @@ pub mod generate;
 mod go_program;
 pub mod helm;
 pub mod install;
+pub mod kustomize;
 pub mod node;
 pub mod operator;
 mod process;
