@@ -226,7 +226,7 @@ async fn an_instance_that_is_busy_is_waited_for() -> Result<()> {
     Ok(())
 }
 
-/// What the database wrote in place of a code, and codes and RequestIds that hold a part of the password.
+/// What the database wrote in place of a code, and codes and `RequestId`s that hold a part of the password.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_code_or_holds_a_part_of_the_password_is_shown_nowhere() -> Result<()> {
     // Twenty characters, of which sixteen stand before the mark.

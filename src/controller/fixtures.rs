@@ -125,7 +125,7 @@ impl World {
             resource: Arc::new(self.resource.clone()),
             ownership: self.ownership,
             secret,
-            unanswered: Unanswered::of(self.resource.status.as_ref(), Vec::new(), TIMING, self.now),
+            unanswered: Unanswered::of(self.resource.status.as_ref(), &[], TIMING, self.now),
             looked: Instant::now(),
         }
     }

@@ -267,7 +267,7 @@ fn unanswered(context: &Context, resource: &DatabaseAccountPassword) -> Unanswer
     let target = resource.spec.target();
     let remembered = context.unanswered.recall(&target, now, Instant::now());
     let timing = context.unanswered.timing();
-    Unanswered::of(resource.status.as_ref(), remembered, timing, now)
+    Unanswered::of(resource.status.as_ref(), &remembered, timing, now)
 }
 
 /// Since when a change is pending that no watch has told of, by the status; now, where it says nothing of that. Time in which

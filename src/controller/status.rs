@@ -234,12 +234,13 @@ fn pending_since(
         Outcome::Accepted(_)
         | Outcome::Looked(_)
         | Outcome::Settled(Decision::InSync { .. } | Decision::LookAtAccount) => false,
-        Outcome::Settled(Decision::Unsettled { .. }) => is_due(observation),
         // There is no value, or none that can be seen.
         Outcome::Settled(Decision::Hold(
             SecretProblem::NotFound | SecretProblem::KeyNotFound | SecretProblem::Unreadable(_),
         )) => return base.pending_since.clone(),
-        Outcome::Settled(Decision::Wait { .. } | Decision::Suspended) => is_due(observation),
+        Outcome::Settled(
+            Decision::Wait { .. } | Decision::Unsettled { .. } | Decision::Suspended,
+        ) => is_due(observation),
         Outcome::Overlapped(_)
         | Outcome::Failed(_)
         | Outcome::Settled(_)

@@ -57,7 +57,7 @@ impl Unanswered {
     #[must_use]
     pub fn of(
         status: Option<&DatabaseAccountPasswordStatus>,
-        remembered: Vec<UnansweredSend>,
+        remembered: &[UnansweredSend],
         timing: ResetTiming,
         now: Timestamp,
     ) -> Self {
@@ -65,7 +65,7 @@ impl Unanswered {
         if let Some(status) = status {
             merge(&mut sends, &status.unanswered_sends);
         }
-        merge(&mut sends, &remembered);
+        merge(&mut sends, remembered);
         limit_to(&mut sends, now);
         Self { sends, timing }
     }

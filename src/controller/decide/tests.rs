@@ -523,7 +523,7 @@ impl Situation {
             } else {
                 SecretObservation::Unusable(SecretProblem::NotFound)
             },
-            unanswered: Unanswered::of(None, Vec::new(), TIMING, now()),
+            unanswered: Unanswered::of(None, &[], TIMING, now()),
             looked: Instant::now(),
         }
     }
