@@ -224,7 +224,10 @@ async fn a_refused_repetition_says_what_is_not_known() -> Result<()> {
     let stalled = bed.wait_for_reason("orders-app", "Rejected").await?;
     ensure!(reason(&stalled, "Stalled") == Some("Rejected"));
     let message = &condition(&stalled, "Ready").context("no Ready")?.message;
-    ensure!(message.contains("refuses to take it again"), "{message}");
+    ensure!(
+        message.contains("RDS refuses to take it again"),
+        "{message}"
+    );
     // Another value is a way out.
     bed.rds.clear_faults();
     bed.rotate("orders-db", THIRD).await?;

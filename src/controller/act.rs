@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::Context;
 use super::cloud::{InstanceError, ResetError, Route, RouteError};
-use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide, is_repetition};
+use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide};
 use super::index::ObjectName;
 use super::intent;
 use super::observe::{ObserveError, is_still_good, observe_again, observe_fresh};
@@ -399,7 +399,7 @@ async fn send(
             if failure.outcome_unknown {
                 let (memory, now) = (&context.unanswered, Instant::now());
                 memory.remember(&target, &value.fingerprint, now);
-            } else if is_repetition(&observation.resource, value) {
+            } else if status::is_repetition(observation) {
                 failure = failure.of_a_repetition();
             }
             if try_again {

@@ -211,12 +211,6 @@ pub fn unsettled_until(observation: &Observation) -> Option<Timestamp> {
         .unsettled_until(&target, &value.fingerprint)
 }
 
-/// Whether RDS accepted this very value last, and takes it again only because an earlier reset had no answer.
-#[must_use]
-pub fn is_repetition(resource: &DatabaseAccountPassword, value: &SecretValue) -> bool {
-    matches!(accepted_last(resource, value), Applied::Yes { .. })
-}
-
 /// Whether the value has to be sent, whatever may forbid that for now.
 #[must_use]
 pub fn is_reset_due(resource: &DatabaseAccountPassword, value: &SecretValue) -> bool {

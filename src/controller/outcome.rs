@@ -191,8 +191,8 @@ impl Failure {
         }
     }
 
-    /// The same for a value that RDS accepted before, and that was sent again. Where RDS refuses the value itself, by a password
-    /// history or a minimum age, the reset before it cannot be made certain in this way.
+    /// The same for a value that was sent before, and is sent again to know what the account has. Where RDS refuses the value itself, by
+    /// a password history or a minimum age, that cannot be known in this way.
     #[must_use]
     pub fn of_a_repetition(self) -> Self {
         if !matches!(self.reason, Reason::PasswordInvalid | Reason::Rejected) {
@@ -201,7 +201,7 @@ impl Failure {
         Self {
             reason: Reason::Rejected,
             explanation: Cow::Borrowed(
-                "RDS accepted this value before and refuses to take it again, as a password history or a minimum age does; whether the account has it is not known, since an earlier reset may have come after it: try a login, or write another value to the Secret",
+                "this value was sent before, and RDS refuses to take it again, as a password history or a minimum age does; which value the account has is not known: try a login, or write another value to the Secret",
             ),
             ..self
         }

@@ -336,9 +336,8 @@ fn is_nothing_pending(observation: &Observation, outcome: &Outcome) -> bool {
             Decision::InSync { .. } | Decision::Hold(_) | Decision::Conflict | Decision::Suspended,
         ) => true,
         // For the next look at the account, perhaps, or for the end of an earlier reset.
-        Outcome::Settled(Decision::Wait { .. } | Decision::Unsettled { .. }) => {
-            !status::is_due(observation)
-        }
+        Outcome::Settled(Decision::Wait { .. }) => !status::awaits_reset(observation),
+        Outcome::Settled(Decision::Unsettled { .. }) => !status::is_due(observation),
         Outcome::Failed(_)
         | Outcome::Settled(Decision::LookAtAccount | Decision::Reset(_))
         | Outcome::Overlapped(_)

@@ -238,9 +238,8 @@ fn pending_since(
         Outcome::Settled(Decision::Hold(
             SecretProblem::NotFound | SecretProblem::KeyNotFound | SecretProblem::Unreadable(_),
         )) => return base.pending_since.clone(),
-        Outcome::Settled(
-            Decision::Wait { .. } | Decision::Unsettled { .. } | Decision::Suspended,
-        ) => is_due(observation),
+        Outcome::Settled(Decision::Unsettled { .. }) => is_due(observation),
+        Outcome::Settled(Decision::Wait { .. } | Decision::Suspended) => awaits_reset(observation),
         Outcome::Overlapped(_)
         | Outcome::Failed(_)
         | Outcome::Settled(_)
@@ -248,6 +247,19 @@ fn pending_since(
         | Outcome::Abandoned => true,
     };
     pending.then(|| base.pending_since.clone().unwrap_or_else(|| seconds(now)))
+}
+
+/// Whether a reset is what a resource that has to wait waits for, and not only a look at the account: one that is due, or one more of the value
+/// that RDS accepted, since an earlier reset may have come after that.
+#[must_use]
+pub fn awaits_reset(observation: &Observation) -> bool {
+    is_due(observation) || unsettled_until(observation).is_some()
+}
+
+/// Whether the value of the next reset was sent before, and is sent again to know what the account has.
+#[must_use]
+pub fn is_repetition(observation: &Observation) -> bool {
+    unanswered(observation) > 0 || (!is_due(observation) && unsettled_until(observation).is_some())
 }
 
 /// Whether a reset is due, and not only a look at the account.

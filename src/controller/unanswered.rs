@@ -284,3 +284,156 @@ impl Memory {
         self.timing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::controller::fixtures::{TIMING, at};
+
+    fn target(account: &str) -> Target {
+        Target {
+            instance_id: "rm-1".to_owned(),
+            account_name: account.to_owned(),
+        }
+    }
+
+    fn value(name: &str) -> StoredFingerprint {
+        StoredFingerprint {
+            key_id: "key-1".to_owned(),
+            mac: name.to_owned(),
+        }
+    }
+
+    fn known(sends: &[(&str, &str, i64)], now: i64) -> Unanswered {
+        let sends: Vec<_> = sends
+            .iter()
+            .map(|(account, name, time)| send(&target(account), &value(name), at(*time)))
+            .collect();
+        Unanswered::of(None, &sends, TIMING, at(now))
+    }
+
+    #[rstest]
+    #[case(0, 20)]
+    #[case(1, 40)]
+    #[case(2, 80)]
+    #[case(3, 120)]
+    #[case(u32::MAX, 120)]
+    fn the_time_out_doubles(#[case] unanswered: u32, #[case] seconds: u64) {
+        assert_eq!(
+            TIMING.timeout_after(unanswered),
+            Duration::from_secs(seconds)
+        );
+    }
+
+    #[rstest]
+    #[case::none(&[], None)]
+    #[case::the_same_value(&[("app", "b", 0)], None)]
+    #[case::another_account(&[("other", "a", 0)], None)]
+    #[case::another_value(&[("app", "a", 10)], Some(190))]
+    #[case::of_a_name_in_another_case(&[("App", "a", 10)], Some(190))]
+    #[case::the_latest_counts(&[("app", "a", 10), ("app", "c", 30), ("app", "b", 50)], Some(210))]
+    #[case::no_longer_open(&[("app", "a", -500)], Some(-320))]
+    // No time-out is that long: the clock that wrote it was wrong.
+    #[case::far_ahead(&[("app", "a", 5000)], Some(280))]
+    fn until_when_a_value_is_unsettled(
+        #[case] sends: &[(&str, &str, i64)],
+        #[case] until: Option<i64>,
+    ) {
+        let known = known(sends, 100);
+        assert_eq!(
+            known.unsettled_until(&target("app"), &value("b")),
+            until.map(at)
+        );
+    }
+
+    /// What was open when the accepted reset was sent may come after it; what was not cannot.
+    #[rstest]
+    #[case::still_open(&[("app", "a", 0)], 179, 1)]
+    #[case::no_longer(&[("app", "a", 0)], 180, 0)]
+    #[case::another_account(&[("other", "a", 0)], 170, 1)]
+    #[case::its_own(&[("app", "b", 0)], 170, 1)]
+    fn what_an_accepted_reset_leaves(
+        #[case] sends: &[(&str, &str, i64)],
+        #[case] sent: i64,
+        #[case] left: usize,
+    ) {
+        let known = known(sends, sent);
+        let (target, value) = (target("app"), value("b"));
+        let intended = known.with_intent(&target, &value, 0, at(sent));
+        let ending = Ending::Accepted { sent: at(sent) };
+        let after = known.after(&intended, (&target, &value), ending, at(sent + 1));
+        assert_eq!(after.len(), left, "{after:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_ahead_ends_no_wait() {
+        let memory = Memory::new(TIMING);
+        let began = Instant::now();
+        memory.remember(&target("app"), &value("a"), began);
+        let later = began + Duration::from_secs(10);
+        // An hour later by the wall clock, ten seconds by the other.
+        let recalled = memory.recall(&target("App"), at(3600), later);
+        let known = Unanswered::of(None, &recalled, TIMING, at(3600));
+        let until = known.unsettled_until(&target("app"), &value("b"));
+        assert_eq!(until, Some(at(3590 + 180)));
+        let over = began + TIMING.settling;
+        assert_eq!(memory.recall(&target("app"), at(0), over), []);
+        assert_eq!(memory.recall(&target("other"), at(0), later), []);
+    }
+
+    #[test]
+    fn a_memory_is_bounded() {
+        let memory = Memory::new(TIMING);
+        let now = Instant::now();
+        for number in 0..100 {
+            memory.remember(&target("app"), &value(&number.to_string()), now);
+        }
+        let recalled = memory.recall(&target("app"), at(0), now);
+        assert_eq!(recalled.len(), MOST);
+        assert_eq!(recalled[MOST - 1].fingerprint, value("99"));
+    }
+
+    proptest! {
+        /// Whatever is sent and whenever: the list fits into the status, and no open send is forgotten.
+        #[test]
+        fn the_list_fits_and_forgets_nothing_that_is_open(
+            steps in proptest::collection::vec((0_u32..30, 0_i64..90, any::<bool>()), 1..80),
+        ) {
+            let mut list = Vec::new();
+            let mut open: Vec<(StoredFingerprint, Timestamp)> = Vec::new();
+            let mut time = 0;
+            for (name, pause, is_answered) in steps {
+                time += pause;
+                let now = at(time);
+                let status = DatabaseAccountPasswordStatus {
+                    unanswered_sends: list.clone(),
+                    ..DatabaseAccountPasswordStatus::default()
+                };
+                let known = Unanswered::of(Some(&status), &[], TIMING, now);
+                if known.full_until(now).is_some() {
+                    continue;
+                }
+                let (target, value) = (target("app"), value(&name.to_string()));
+                list = known.with_intent(&target, &value, 0, now);
+                prop_assert!(list.len() <= MOST + 1);
+                let ending = if is_answered {
+                    Ending::Refused
+                } else {
+                    open.push((value.clone(), now + TIMING.settling));
+                    Ending::Unanswered
+                };
+                list = known.after(&list, (&target, &value), ending, now);
+                prop_assert!(list.len() <= MOST + 1);
+                for (value, end) in open.iter().filter(|(_, end)| *end > now) {
+                    let is_known = |send: &UnansweredSend| {
+                        send.fingerprint == *value && send.time.0 + TIMING.settling >= *end
+                    };
+                    prop_assert!(list.iter().any(is_known));
+                }
+            }
+        }
+    }
+}

@@ -13,6 +13,8 @@
 - --rds-signature={{ .signature }}
 - --rds-qps={{ .queriesPerSecond | int64 }}
 - --concurrency={{ .concurrency | int64 }}
+- --reset-timeout={{ .resetTimeout }}
+- --reset-settling-time={{ .resetSettlingTime }}
 {{- with .endpoint }}
 - --rds-endpoint={{ . }}
 {{- end }}

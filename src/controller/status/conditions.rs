@@ -6,12 +6,10 @@ use k8s_controller::conditions::{self, ConditionChange, ConditionStatus, Desired
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use super::super::decide::{
-    Decision, Observation, SecretObservation, SecretProblem, unsettled_until,
-};
+use super::super::decide::{Decision, Observation, SecretObservation, SecretProblem};
 use super::super::outcome::{Accepted, Account, Failure, Outcome, UNLOCK};
 use super::super::unanswered::MOST;
-use super::{failures, is_due, seconds, unsettled_after};
+use super::{awaits_reset, failures, is_due, seconds, unsettled_after};
 use crate::api::{
     ConditionType, DatabaseAccountPasswordSpec, DatabaseAccountPasswordStatus, FinishedTry,
     InstanceReadyReason, PasswordSyncedReason, ReadyReason, SecretReadyReason,
@@ -377,7 +375,7 @@ fn password_state(
         Outcome::Settled(Decision::Hold(_)) => last_failure(status)
             .unwrap_or_else(|| pending("the Secret has no value that could be sent")),
         Outcome::Settled(Decision::Wait { .. } | Decision::Suspended)
-            if !is_due(observation) && unsettled_until(observation).is_none() =>
+            if !awaits_reset(observation) =>
         {
             as_last_seen()
         }

@@ -1375,6 +1375,29 @@ fn a_failure_that_may_have_taken_effect_while_unsettled_is_sent_again() {
     assert_eq!(life.ready(), ("True", "InSync"));
 }
 
+/// RDS refuses to take the value again that settles the doubt: what is told of it stays until the next send.
+#[test]
+fn a_refused_repetition_is_told_until_the_next_send() {
+    let mut life = Life::in_sync().after(100);
+    life.world.rotate(OTHER_PASSWORD);
+    life.pass(Answer::Lost(false));
+    life.world.rotate(PASSWORD);
+    life.pass(AVAILABLE);
+    life.sleep(200);
+    let refused = Answer::Fails(Class::PersonNeeded, Reason::Rejected, true);
+    let (decision, _) = life.pass(refused);
+    assert_eq!(decision, Decision::Reset(Trigger::Overlapped));
+    assert_eq!(life.ready(), ("False", "Rejected"));
+    let told = life.status().clone();
+    let (decision, _) = life.pass(AVAILABLE);
+    assert!(matches!(decision, Decision::Wait { .. }));
+    assert_eq!(life.status(), &told);
+    life.world.edit(&json!({ "suspend": true }));
+    life.pass(AVAILABLE);
+    assert_eq!(life.ready(), ("False", "Suspended"));
+    assert!(life.pending_since().is_some());
+}
+
 #[test]
 fn the_sends_in_a_row_without_an_answer_are_counted() {
     let mut life = Life::in_sync();
