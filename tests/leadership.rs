@@ -14,13 +14,13 @@ use rds_password_operator::api::{DatabaseAccountPassword, Trigger};
 use rds_password_operator::leader::FRESH_FOR;
 use rds_simulator::{Account, Action, Call, Fault, Instance};
 use serde_json::json;
-use testbed::Testbed;
 use testbed::bed::{
     ACCOUNT, INITIAL_PASSWORD, INSTANCE, until_the_lease_is_looked_at_anew, wait_until,
 };
 use testbed::install;
 use testbed::operator::OperatorBuilder;
 use testbed::proxy::{ApiProxy, Matcher, Verb};
+use testbed::{Testbed, reason};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,11 +36,22 @@ async fn in_sync_with(
     let bed = Testbed::start(OPERATOR).await?;
     let proxy = bed.proxy().await?;
     let operator = bed.operator_at(&proxy.url(), None).await?;
-    let operator = lease(operator).start().await?;
+    let operator = lease(briefly_unsettled(operator)).start().await?;
     bed.create_secret("orders-db", "First#Password1").await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
     bed.wait_until_ready("orders-app").await?;
     Ok((bed, proxy, operator))
+}
+
+/// Another replica, which leads once the lease of the other one has run out.
+async fn successor(bed: &Testbed) -> Result<testbed::Operator> {
+    let operator = briefly_unsettled(bed.operator().await?);
+    operator.short_lease().start().await
+}
+
+/// What an old leader has sent may come late: for a second here instead of minutes after its time-out.
+fn briefly_unsettled(operator: OperatorBuilder) -> OperatorBuilder {
+    operator.flag("reset-settling-time", "1s")
 }
 
 /// Another resource, for an account of an instance of its own.
@@ -134,7 +145,7 @@ async fn a_leader_that_was_paused_sends_nothing() -> Result<()> {
     old.pause()?;
     looks.release();
 
-    let new = bed.operator().await?.short_lease().start().await?;
+    let new = successor(&bed).await?;
     new.wait_until_leading().await?;
     bed.wait_for_password("Second#Password2").await?;
     bed.rotate("orders-db", "Third#Password3").await?;
@@ -237,7 +248,7 @@ async fn an_intent_that_arrives_late_is_looked_at() -> Result<()> {
     writes.wait_for_held(1, PATIENCE).await?;
     old.pause()?;
     bed.rotate("orders-db", "First#Password1").await?;
-    let new = bed.operator().await?.short_lease().start().await?;
+    let new = successor(&bed).await?;
     new.wait_until_leading().await?;
     bed.settle().await?;
     assert_eq!(passwords(&bed), ["First#Password1"]);
@@ -254,8 +265,10 @@ async fn an_intent_that_arrives_late_is_looked_at() -> Result<()> {
     old.wait_for_log("the leadership was lost").await?;
     bed.settle().await?;
     bed.wait_until_ready("orders-app").await?;
-    let first = "First#Password1";
-    assert_eq!(passwords(&bed), [first, first]);
+    // Once where it may have been sent, and once more at most, when that can no longer come late.
+    let passwords = passwords(&bed);
+    assert!((2..=3).contains(&passwords.len()), "{passwords:?}");
+    assert!(passwords.iter().all(|value| value == "First#Password1"));
     Ok(())
 }
 
@@ -272,11 +285,12 @@ async fn two_resets_that_overlap_are_followed_by_a_third() -> Result<()> {
         }
         stop_within_a_reset(&bed, &old).await?;
 
-        let new = bed.operator().await?.short_lease().start().await?;
+        let new = successor(&bed).await?;
         new.wait_until_leading().await?;
         bed.rotate("orders-db", "Third#Password3").await?;
         bed.wait_for_password("Third#Password3").await?;
-        bed.wait_until_ready("orders-app").await?;
+        // The one of the old leader may come late.
+        bed.wait_for_reason("orders-app", "Unsettled").await?;
         old.resume()?;
 
         let resource = bed
@@ -285,9 +299,10 @@ async fn two_resets_that_overlap_are_followed_by_a_third() -> Result<()> {
                     .status
                     .as_ref()
                     .and_then(|status| status.last_reset.as_ref());
-                reset.is_some_and(|reset| {
+                let is_again = reset.is_some_and(|reset| {
                     reset.trigger == Trigger::Overlapped && reset.fingerprint.is_some()
-                })
+                });
+                is_again && reason(resource, "Ready") == Some("InSync")
             })
             .await?;
         let ready = testbed::condition(&resource, "Ready").context("no Ready")?;
@@ -309,7 +324,7 @@ async fn a_late_word_of_an_account_that_is_named_no_longer_takes_nothing_back() 
         .add_account(INSTANCE, Account::new("reports", INITIAL_PASSWORD))?;
     let late = stop_within_a_reset(&bed, &old).await?;
 
-    let new = bed.operator().await?.short_lease().start().await?;
+    let new = successor(&bed).await?;
     new.wait_until_leading().await?;
     bed.patch(
         "orders-app",
@@ -348,7 +363,7 @@ async fn a_late_word_of_an_older_spec_is_looked_at_again() -> Result<()> {
     // Before another one leads, which would reset it.
     bed.patch("orders-app", json!({ "spec": { "suspend": true } }))
         .await?;
-    let new = bed.operator().await?.short_lease().start().await?;
+    let new = successor(&bed).await?;
     new.wait_until_leading().await?;
     let suspended = bed.wait_for_reason("orders-app", "Suspended").await?;
     old.resume()?;
