@@ -94,7 +94,7 @@ pub enum Account {
 }
 
 impl Account {
-    /// What stands in the way of whoever logs in with this account: how soon to look again, and what a condition says.
+    /// What keeps a client from logging in with this account: how soon to look again, and what a condition says.
     /// Nothing, where it can be used as far as is known.
     #[must_use]
     pub fn obstacle(&self) -> Option<(Class, Reason)> {
