@@ -57,6 +57,8 @@ pub struct Call {
     pub took_effect: bool,
     /// Counts up from 1 in the order in which actions were carried out, which need not be the order of arrival.
     pub effect: Option<u64>,
+    /// When the action was carried out, by this machine's clock. The client may be gone by then.
+    pub effect_time: Option<Timestamp>,
 }
 
 impl Call {
@@ -130,6 +132,7 @@ impl Journal {
             password: request.password.clone(),
             took_effect: false,
             effect: None,
+            effect_time: None,
         });
         self.count
     }
@@ -148,12 +151,13 @@ impl Journal {
     }
 
     /// Notes that an action was carried out.
-    pub(crate) fn took_effect(&mut self, number: u64) {
+    pub(crate) fn took_effect(&mut self, number: u64, now: Timestamp) {
         self.effects += 1;
         let effect = self.effects;
         self.note(number, |call| {
             call.took_effect = true;
             call.effect = Some(effect);
+            call.effect_time = Some(now);
         });
     }
 

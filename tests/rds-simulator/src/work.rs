@@ -107,6 +107,6 @@ pub(crate) fn perform(
             Answer::text(200, None, token)
         }
     };
-    state.journal.took_effect(call);
+    state.journal.took_effect(call, now);
     Ok(answer)
 }

@@ -75,6 +75,16 @@ fn applied(
     if status.last_attempt.is_some() || status.pending_since.is_some() {
         return problem("Ready, and something is pending");
     }
+    let last = status.last_reset.as_ref();
+    let last_value = last.and_then(|it| it.fingerprint.as_ref());
+    let is_unsettled = status.unanswered_sends.iter().any(|it| {
+        it.instance_id == resource.instance
+            && it.account_name == resource.account
+            && Some(&it.fingerprint) != last_value
+    });
+    if is_unsettled {
+        return problem("Ready, and an earlier reset of another value is not settled");
+    }
     let request = found.annotations().get(REQUESTED_AT_ANNOTATION);
     if request.is_some() && request != status.last_handled_request.as_ref() {
         return problem("Ready, and a request is not handled");
@@ -124,7 +134,11 @@ fn told(found: &DatabaseAccountPassword) -> String {
             it.fingerprint.is_some()
         )
     });
-    format!("Ready {ready:?}, lastAttempt {attempt:?}, lastReset {reset:?}")
+    let unanswered = status.unanswered_sends.iter();
+    let unanswered: Vec<_> = unanswered.map(|it| it.time.0).collect();
+    format!(
+        "Ready {ready:?}, lastAttempt {attempt:?}, lastReset {reset:?}, unanswered {unanswered:?}"
+    )
 }
 
 #[cfg(test)]
@@ -208,7 +222,9 @@ mod tests {
             arrived: Timestamp::UNIX_EPOCH,
             finished: None,
             accepted: true,
+            refused: false,
             effect: Some(1),
+            effect_time: Some(Timestamp::UNIX_EPOCH),
             request_id: "R-1".to_owned(),
         }
     }

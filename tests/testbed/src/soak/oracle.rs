@@ -13,6 +13,18 @@ use super::model::{Demand, Objects, slot_of};
 /// seconds of that; the rest is for the way, and for a machine with other work.
 const STALE_AFTER: Duration = Duration::from_millis(2500);
 
+/// `--reset-timeout` of all processes: short, so that sequences are. It doubles with each send of the same value that has no answer.
+pub const RESET_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `--reset-settling-time` of all processes. Nothing in a sequence takes effect later than that after its sender has given up.
+pub const SETTLING: Duration = Duration::from_secs(8);
+
+/// How much later than it should a process gives up, or learns of an answer, on a machine with other work.
+const PUNCTUALITY: Duration = Duration::from_millis(750);
+
+/// How long a process may take to send what it has written down, and how much a time in a status is rounded up.
+const BEFORE_SENDING: Duration = Duration::from_secs(3);
+
 /// A status write that takes longer than this has failed in between.
 const HELD_UP: SignedDuration = SignedDuration::from_secs(1);
 
@@ -61,8 +73,12 @@ pub struct Sent {
     pub finished: Option<Timestamp>,
     /// Whether the answer says that RDS has accepted it.
     pub accepted: bool,
+    /// Whether the answer says that RDS has not carried it out, and will not.
+    pub refused: bool,
     /// Its place in the order in which resets were carried out; none if it was not.
     pub effect: Option<u64>,
+    /// When it was carried out.
+    pub effect_time: Option<Timestamp>,
     /// The id that RDS gave it.
     pub request_id: String,
 }
@@ -80,6 +96,15 @@ pub struct Freeze {
     pub before_check: Option<usize>,
 }
 
+/// A status that said for the first time, or again, that the resource is Ready.
+#[derive(Clone)]
+pub struct Ready {
+    /// The reset that it names.
+    pub request_id: String,
+    /// When it was seen.
+    pub from: Timestamp,
+}
+
 /// All that happened.
 #[derive(Clone, Default)]
 pub struct Record {
@@ -89,6 +114,8 @@ pub struct Record {
     pub resets: Vec<Sent>,
     /// When a status was first seen that names the reset of this id.
     pub recorded: BTreeMap<String, Timestamp>,
+    /// The statuses that said that a resource is Ready, in order.
+    pub ready: Vec<Ready>,
     /// When a process was killed.
     pub deaths: BTreeMap<String, Timestamp>,
     /// Processes that ended when they were asked to.
@@ -108,8 +135,10 @@ pub enum Kind {
     Unwanted,
     /// A reset was sent more often than there were causes.
     WithoutCause,
-    /// An older value was applied after a newer one.
+    /// An older value was applied after a newer one, and stayed.
     Reordered,
+    /// A resource said that it is Ready, while an earlier reset could still change the password, and did.
+    Untrue,
     /// Resets in a calm round are not exactly those that its changes ask for.
     NotExact,
     /// An account, or what a resource says of it, did not become what it should.
@@ -206,6 +235,8 @@ pub struct Counts {
     pub repeated: usize,
     /// Of these, those that a frozen process sent or RDS carried out late.
     pub late: usize,
+    /// Of these, those that RDS carried out after a newer value, and that were overridden.
+    pub overtaken: usize,
 }
 
 impl Record {
@@ -226,7 +257,8 @@ impl Record {
                 .filter(|it| it.account == *account)
                 .collect();
             self.account_for(&sent, &mut wanted, &mut violations, &mut counts);
-            self.check_order(&sent, &wanted, &mut violations);
+            self.check_order(&sent, &wanted, &mut violations, &mut counts);
+            self.check_ready(&sent, &wanted, &mut violations);
         }
         (violations, counts)
     }
@@ -241,7 +273,7 @@ impl Record {
             .iter()
             .filter(|it| it.account == *account && it.arrived < since)
             .collect();
-        self.account_for(
+        let doubts = self.account_for(
             &before,
             &mut wanted,
             &mut Vec::new(),
@@ -253,7 +285,9 @@ impl Record {
         let last = wanted.last().filter(is_asked_for);
         let was_held_back = last.is_some_and(|it| it.begun < since && !it.is_used);
         let is_certain = |it: &&Sent| it.accepted && self.recorded.contains_key(&it.request_id);
-        let is_in_doubt = last.is_some() && !before.last().is_none_or(is_certain);
+        let is_of_another = |it: &&Sent| last.is_some_and(|last| last.value != it.value);
+        let is_in_doubt = (last.is_some() && !before.last().is_none_or(is_certain))
+            || doubts.iter().any(is_of_another);
         new..=new + usize::from(was_held_back || (is_in_doubt && new == 0))
     }
 
@@ -390,16 +424,19 @@ impl Record {
 
     /// Each reset needs a cause: a value that came to be wanted and was not sent since; or a failure, or an outcome that the
     /// sender could not know, of a reset before.
-    fn account_for(
+    ///
+    /// Returns the resets whose outcome is not known, and that nothing has followed yet that came too late for them.
+    fn account_for<'a>(
         &self,
-        sent: &[&Sent],
+        sent: &[&'a Sent],
         wanted: &mut [Wanted<'_>],
         violations: &mut Vec<Violation>,
         counts: &mut Counts,
-    ) {
+    ) -> Vec<&'a Sent> {
         let slack = STALE_AFTER + self.lag;
         // How many resets failed that nothing has followed yet.
         let mut failed: Vec<&Sent> = Vec::new();
+        let mut doubts: Vec<&Sent> = Vec::new();
         let mut excuses = Excuses::default();
         for (index, call) in sent.iter().enumerate() {
             counts.sent += 1;
@@ -415,8 +452,9 @@ impl Record {
                 None
             } else if is_wanted
                 && (excuses.take(self, call, &sent[..index])
-                    || failed.pop().is_some()
-                    || self.take_interrupted(call, wanted))
+                    || self.take_failed(call, &mut failed, &mut doubts)
+                    || self.take_interrupted(call, wanted)
+                    || self.take_doubts(call, &mut doubts))
             {
                 counts.repeated += 1;
                 None
@@ -435,6 +473,12 @@ impl Record {
                 let evidence = self.tell(call, sent, what);
                 violations.push(Violation { kind, evidence });
             }
+            if call.accepted && self.recorded.contains_key(&call.request_id) {
+                doubts.retain(|it| !self.is_settled_by(it, call, sent));
+            }
+            if self.is_doubtful(call) {
+                doubts.push(call);
+            }
             if !call.accepted {
                 failed.push(call);
             } else if self.recorded.contains_key(&call.request_id) {
@@ -446,6 +490,93 @@ impl Record {
                                 .told_by(failed, call.arrived)
                                 .is_some_and(|until| until >= call.arrived))
                 });
+            }
+        }
+        doubts
+    }
+
+    /// Finds a failure that nothing has followed yet, and uses it up.
+    fn take_failed<'a>(
+        &self,
+        call: &Sent,
+        failed: &mut Vec<&'a Sent>,
+        doubts: &mut Vec<&'a Sent>,
+    ) -> bool {
+        let Some(taken) = failed.pop() else {
+            return false;
+        };
+        doubts.retain(|it| it.number != taken.number || !self.has_settled(it, call));
+        true
+    }
+
+    /// Finds resets of other values whose outcome is not known and that can no longer come, and uses them up: the value is sent once
+    /// more after all of them.
+    fn take_doubts(&self, call: &Sent, doubts: &mut Vec<&Sent>) -> bool {
+        let known = doubts.len();
+        doubts.retain(|it| !self.has_settled(it, call));
+        doubts.len() < known
+    }
+
+    /// Whether a reset may have settled a doubt about an earlier one of another value: it came when the settling time was over, counted
+    /// from the earliest time at which the sender of that one can have given up.
+    fn has_settled(&self, doubt: &Sent, by: &Sent) -> bool {
+        let gave_up = doubt.arrived.saturating_add(RESET_TIMEOUT);
+        let gave_up = gave_up.unwrap_or(Timestamp::MAX);
+        let ended = doubt.finished.map_or(gave_up, |it| it.min(gave_up));
+        let end = ended.saturating_add(SETTLING.saturating_sub(self.lag));
+        doubt.value != by.value && end.is_ok_and(|end| end <= by.arrived)
+    }
+
+    /// Whether an accepted reset certainly ends a doubt about an earlier one: it was sent when the settling time was over, counted from
+    /// the latest time that any process can have taken for its end.
+    fn is_settled_by(&self, doubt: &Sent, by: &Sent, sent: &[&Sent]) -> bool {
+        let misses = sent.iter().filter(|it| {
+            it.value == doubt.value && it.arrived < doubt.arrived && !it.accepted && !it.refused
+        });
+        let misses = u32::try_from(misses.count()).unwrap_or(u32::MAX).min(6);
+        let gave_up = doubt
+            .arrived
+            .saturating_add(RESET_TIMEOUT * 2_u32.pow(misses) + BEFORE_SENDING)
+            .unwrap_or(Timestamp::MAX);
+        let gave_up = gave_up.max(doubt.finished.unwrap_or(gave_up));
+        let told = self.told_by(doubt, gave_up).unwrap_or(gave_up);
+        let slack = SETTLING + PUNCTUALITY + self.lag;
+        let end = gave_up.max(told).saturating_add(slack);
+        end.is_ok_and(|end| end < by.arrived)
+    }
+
+    /// Whether no process may know how a reset ended: there was no answer, or its sender was killed or held up before it could write
+    /// down what it was.
+    fn is_doubtful(&self, reset: &Sent) -> bool {
+        let finished = reset.finished.unwrap_or(Timestamp::MAX);
+        if reset.accepted {
+            let recorded = self.recorded.get(&reset.request_id);
+            return recorded.is_none_or(|recorded| {
+                recorded.duration_since(finished) > HELD_UP
+                    || self.told_by(reset, *recorded).is_some()
+            });
+        }
+        let died = self
+            .deaths
+            .get(&reset.sender)
+            .is_some_and(|died| *died >= finished && died.duration_since(finished) <= WRITE_PAUSE);
+        !reset.refused || died || self.told_by(reset, finished).is_some()
+    }
+
+    /// The resets whose senders had no answer.
+    pub fn unanswered(&self) -> impl Iterator<Item = &Sent> {
+        self.resets.iter().filter(|it| !it.accepted && !it.refused)
+    }
+
+    /// Takes an answer that came about when its sender gave up, and of which no status tells, for one that was lost.
+    pub fn doubt_late_answers(&mut self) {
+        let early = RESET_TIMEOUT.saturating_sub(PUNCTUALITY);
+        for reset in &mut self.resets {
+            let took = reset.finished.map(|it| it.duration_since(reset.arrived));
+            let is_late =
+                took.is_none_or(|took| Duration::try_from(took).is_ok_and(|took| took > early));
+            if is_late && !self.recorded.contains_key(&reset.request_id) {
+                reset.accepted = false;
             }
         }
     }
@@ -519,12 +650,26 @@ impl Record {
         Some(until.saturating_add(WRITE_PAUSE).unwrap_or(until))
     }
 
-    /// Of two values, the one that was wanted later must have come later, if it came.
-    fn check_order(&self, sent: &[&Sent], wanted: &[Wanted<'_>], violations: &mut Vec<Violation>) {
+    /// Of two values, the one that was wanted later must have come later, if it came. A reset that had no answer may come at any time; then
+    /// the newer value has to come once more.
+    fn check_order(
+        &self,
+        sent: &[&Sent],
+        wanted: &[Wanted<'_>],
+        violations: &mut Vec<Violation>,
+        counts: &mut Counts,
+    ) {
         let mut effects: Vec<&&Sent> = sent.iter().filter(|it| it.effect.is_some()).collect();
         effects.sort_by_key(|it| it.effect);
+        let is_wanted = |last: &Wanted<'_>| last.windows.last().is_some_and(|(_, to)| to.is_none());
         let mut newest = 0;
-        for call in effects {
+        for (place, call) in effects.iter().enumerate() {
+            let is_overridden = || {
+                let newer = &wanted[newest..];
+                let mut after = effects[place + 1..].iter();
+                !wanted.last().is_some_and(is_wanted)
+                    || after.any(|it| newer.iter().any(|wanted| wanted.value == it.value))
+            };
             let later = wanted
                 .iter()
                 .enumerate()
@@ -534,12 +679,61 @@ impl Record {
                 Some((index, _)) => newest = index,
                 None if self.was_frozen(call) => {}
                 None if !wanted.iter().any(|it| it.value == call.value) => {}
+                None if !call.accepted && is_overridden() => counts.overtaken += 1,
                 None => violations.push(Violation {
                     kind: Kind::Reordered,
                     evidence: self.tell(call, sent, "a newer value had been applied"),
                 }),
             }
         }
+    }
+
+    /// What says that it is Ready by the reset of a value says that nothing that was sent before can change that. Only what users have
+    /// changed since ends the promise.
+    fn check_ready(&self, sent: &[&Sent], wanted: &[Wanted<'_>], violations: &mut Vec<Violation>) {
+        let incarnation = |call: &Sent| {
+            let mut wishes = wanted.iter().rev();
+            let wish = wishes.find(|it| it.value == call.value && it.begun <= call.arrived);
+            wish.map(|it| it.incarnation)
+        };
+        for call in sent {
+            let Some(effect) = call.effect_time else {
+                continue;
+            };
+            let broken = self.ready.iter().find(|ready| {
+                let mut named = sent.iter().filter(|it| it.request_id == ready.request_id);
+                named.next().is_some_and(|named| {
+                    named.value != call.value
+                        && call.arrived < ready.from
+                        && ready.from < effect
+                        && !self.was_changed(slot_of(&call.account.name), named.arrived, effect)
+                        // Of what another process has sent for an object that is gone, with its status, nothing tells.
+                        && (named.sender == call.sender || incarnation(named) == incarnation(call))
+                })
+            });
+            if let Some(ready) = broken {
+                let what = format!(
+                    "it was carried out at {effect}, after a resource had been seen Ready by reset {} of another value at {}",
+                    ready.request_id, ready.from
+                );
+                violations.push(Violation {
+                    kind: Kind::Untrue,
+                    evidence: self.tell(call, sent, &what),
+                });
+            }
+        }
+    }
+
+    /// Whether a user has changed what the objects of a slot ask for in this time.
+    fn was_changed(&self, slot: Option<usize>, since: Timestamp, until: Timestamp) -> bool {
+        let mut before = None;
+        self.facts
+            .iter()
+            .filter(|it| Some(it.slot) == slot)
+            .any(|fact| {
+                let is_change = before.replace(&fact.objects) != Some(&fact.objects);
+                is_change && since < fact.ended && fact.begun <= until
+            })
     }
 
     /// Whether the sender stood still while it sent this, or right before.
@@ -600,14 +794,16 @@ impl Record {
         }
         for it in sent {
             lines.push(format!(
-                "  reset {}: value {} by {}, arrived {}, finished {:?}, accepted {}, effect {:?}, recorded {:?}",
+                "  reset {} ({}): value {} by {}, arrived {}, finished {:?}, accepted {}, effect {:?} at {:?}, recorded {:?}",
                 it.number,
+                it.request_id,
                 number(&it.value),
                 it.sender,
                 it.arrived,
                 it.finished.map(|it| it.to_string()),
                 it.accepted,
                 it.effect,
+                it.effect_time.map(|it| it.to_string()),
                 self.recorded.get(&it.request_id).map(ToString::to_string),
             ));
         }
@@ -706,7 +902,9 @@ mod tests {
                 arrived: at(second),
                 finished: Some(at(second)),
                 accepted: true,
+                refused: false,
                 effect: Some(number),
+                effect_time: Some(at(second)),
                 request_id: number.to_string(),
             });
             self
@@ -721,7 +919,34 @@ mod tests {
 
         fn refused(mut self) -> Self {
             self.last().accepted = false;
+            self.last().refused = true;
             self.last().effect = None;
+            self.last().effect_time = None;
+            self
+        }
+
+        /// The last reset had no answer, and is carried out so late, as the one of this number in the order of effects.
+        fn late(mut self, second: i64, effect: u64) -> Self {
+            self.last().accepted = false;
+            self.last().finished = Some(at(second));
+            self.last().effect = Some(effect);
+            self.last().effect_time = Some(at(second));
+            self
+        }
+
+        /// The place of the last reset in the order of effects.
+        fn effect(mut self, effect: u64) -> Self {
+            self.last().effect = Some(effect);
+            self
+        }
+
+        /// The last reset is named by a status that says Ready.
+        fn ready(mut self, second: i64) -> Self {
+            let ready = Ready {
+                request_id: self.last().request_id.clone(),
+                from: at(second),
+            };
+            self.record.ready.push(ready);
             self
         }
 
@@ -829,9 +1054,14 @@ mod tests {
         };
         assert_eq!(begin().violations(), []);
         assert_eq!(
-            begin().sent(20, "q", "c").violations(),
+            begin().sent(18, "q", "c").violations(),
             [Kind::WithoutCause]
         );
+        // Whether the first was answered, the second process could not know, so it may send once more when that is settled.
+        let settled = begin().sent(23, "q", "c").known(23);
+        assert_eq!(settled.violations(), []);
+        let twice = settled.sent(24, "q", "c");
+        assert_eq!(twice.violations(), [Kind::WithoutCause]);
     }
 
     #[test]
@@ -962,6 +1192,10 @@ mod tests {
         let in_doubt = Story::begin().secret(10, "b").sent(11, "p", "b").lost();
         let in_doubt = in_doubt.no_secret(12).secret(21, "b");
         assert_eq!(owes(in_doubt), 0..=1);
+        let unsettled = Story::begin().secret(10, "b").sent(11, "p", "b").lost();
+        let unsettled = unsettled.secret(12, "a").sent(12, "p", "a").known(12);
+        let unsettled = unsettled.no_secret(13).secret(21, "a");
+        assert_eq!(owes(unsettled), 0..=1);
     }
 
     #[test]
@@ -980,5 +1214,135 @@ mod tests {
         };
         assert_eq!(again(21), 0, "it may be the one that is gone");
         assert_eq!(again(30), 1);
+    }
+
+    #[test]
+    fn ready_is_untrue_where_an_earlier_reset_comes_after_it() {
+        // `b` has no answer, `a` is put back and accepted, and then `b` is carried out.
+        let begin = || {
+            Story::begin()
+                .secret(10, "b")
+                .sent(10, "p", "b")
+                .late(17, 9)
+        };
+        let back = || begin().secret(13, "a").sent(13, "p", "a").known(14);
+        let again = |story: Story| story.sent(21, "p", "a").effect(10).known(21).ready(22);
+        assert_eq!(again(back().ready(14)).violations(), [Kind::Untrue]);
+        assert_eq!(again(back()).violations(), [], "it was not Ready before");
+        let labelled = back().ready(14).secret(15, "a");
+        assert_eq!(again(labelled).violations(), [Kind::Untrue]);
+        let changed = back().ready(14).secret(15, "c").sent(18, "p", "c");
+        assert_eq!(
+            changed.effect(10).violations(),
+            [],
+            "it is no longer Ready for what is wanted"
+        );
+        let by_another = begin().secret(13, "a").sent(13, "q", "a").known(14);
+        let by_another = again(by_another.ready(14));
+        assert_eq!(by_another.violations(), [Kind::Untrue]);
+    }
+
+    #[test]
+    fn ready_is_true_where_the_same_value_comes_once_more_or_nothing_does() {
+        let same = Story::begin()
+            .secret(10, "b")
+            .sent(10, "p", "b")
+            .late(17, 9);
+        let same = same.sent(13, "p", "b").known(13).ready(13);
+        assert_eq!(same.violations(), []);
+        let refused = Story::begin().secret(10, "b").sent(10, "p", "b").refused();
+        let refused = refused.secret(13, "a").sent(13, "p", "a");
+        assert_eq!(refused.known(13).ready(13).violations(), []);
+    }
+
+    #[test]
+    fn nothing_tells_of_what_a_killed_process_sent_for_an_object_that_is_gone() {
+        let begin = |sender: &str| {
+            let story = Story::begin()
+                .secret(10, "b")
+                .sent(10, "p", "b")
+                .late(17, 9);
+            let story = story.killed(11, "p").secret(12, "a");
+            let story = story.resource(13, |it| it.incarnation = 2);
+            let story = story.sent(14, sender, "a").known(14).ready(14);
+            story.sent(21, sender, "a").effect(10).known(21)
+        };
+        assert_eq!(begin("q").violations(), []);
+        assert_eq!(begin("p").violations(), [Kind::Untrue]);
+    }
+
+    #[test]
+    fn a_value_is_sent_once_more_after_an_earlier_one_is_settled() {
+        let begin = || {
+            let story = Story::begin().secret(10, "b").sent(10, "p", "b").lost();
+            story.secret(12, "a").sent(13, "p", "a").known(13)
+        };
+        let early = begin().sent(16, "p", "a").known(16);
+        assert_eq!(early.violations(), [Kind::WithoutCause], "too early");
+        let once = || begin().sent(22, "p", "a").known(22);
+        assert_eq!(once().violations(), []);
+        let twice = once().sent(40, "p", "a").known(40);
+        assert_eq!(twice.violations(), [Kind::WithoutCause]);
+        let by_another = begin().killed(15, "p").sent(22, "q", "a").known(22);
+        assert_eq!(by_another.violations(), []);
+        let of_the_same = Story::begin().secret(10, "b").sent(10, "p", "b").lost();
+        let of_the_same = of_the_same.sent(13, "p", "b").known(13);
+        let of_the_same = of_the_same.sent(22, "p", "b").known(22);
+        assert_eq!(of_the_same.violations(), [Kind::WithoutCause]);
+    }
+
+    #[test]
+    fn what_is_sent_after_an_earlier_one_is_settled_ends_the_doubt() {
+        let story = Story::begin().secret(10, "b").sent(10, "p", "b").lost();
+        let story = story.secret(30, "a").sent(30, "p", "a").known(30);
+        assert_eq!(story.violations(), []);
+        let again = story.sent(45, "p", "a").known(45);
+        assert_eq!(again.violations(), [Kind::WithoutCause]);
+    }
+
+    #[test]
+    fn a_success_that_a_killed_process_could_not_tell_of_is_doubted_as_well() {
+        let begin = |killed: bool| {
+            let story = Story::begin().secret(10, "b").sent(10, "p", "b");
+            let story = if killed {
+                story.killed(11, "p")
+            } else {
+                story.known(10)
+            };
+            let story = story.sent(14, "q", "b").known(14);
+            let story = story.secret(15, "c").sent(15, "q", "c").known(15);
+            story.sent(23, "q", "c").known(23)
+        };
+        assert_eq!(begin(true).violations(), []);
+        assert!(begin(false).violations().contains(&Kind::WithoutCause));
+    }
+
+    #[test]
+    fn an_older_value_without_an_answer_may_come_late_if_it_does_not_stay() {
+        let begin = || {
+            let story = Story::begin()
+                .secret(10, "b")
+                .sent(10, "p", "b")
+                .late(17, 9);
+            story.secret(13, "c").sent(13, "p", "c").known(14)
+        };
+        assert_eq!(begin().violations(), [Kind::Reordered]);
+        let overridden = begin().sent(21, "p", "c").effect(10).known(21);
+        assert_eq!(overridden.violations(), []);
+        assert_eq!(overridden.record.judge().1.overtaken, 1);
+        let elsewhere = begin().resource(15, |it| "spare0".clone_into(&mut it.account));
+        assert_eq!(elsewhere.violations(), [], "it is wanted no longer");
+    }
+
+    #[test]
+    fn an_answer_that_came_when_its_sender_gave_up_may_be_lost() {
+        let begin = |took: i64| {
+            let mut story = Story::begin().secret(10, "b").sent(11, "p", "b");
+            story.last().finished = Some(at(11 + took));
+            story.record.doubt_late_answers();
+            story.record.unwritten().len()
+        };
+        assert_eq!(begin(0), 1);
+        assert_eq!(begin(2), 0);
     }
 }

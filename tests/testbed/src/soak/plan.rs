@@ -88,6 +88,7 @@ pub enum CloudFault {
     Slow,
     SlowAfterEffect,
     Hang,
+    Late,
     KeyDisabled,
     ClockSkew,
     AccountUnavailable,
@@ -96,7 +97,7 @@ pub enum CloudFault {
 
 impl CloudFault {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Throttled,
         Self::ServiceUnavailable,
         Self::InternalError,
@@ -112,6 +113,7 @@ impl CloudFault {
         Self::Slow,
         Self::SlowAfterEffect,
         Self::Hang,
+        Self::Late,
         Self::KeyDisabled,
         Self::ClockSkew,
         Self::AccountUnavailable,
@@ -357,6 +359,8 @@ impl Planner {
             (2, hidden(CloudFault::CutAfterEffect)),
             (1, hidden(CloudFault::TruncatedAnswer)),
             (1, hidden(CloudFault::UnavailableAfterEffect)),
+            // Only the first: what comes after it is to be accepted before it is carried out.
+            (4, Disturbance::Cloud(CloudFault::Late, Scope::Resets, 1)),
             (3, Disturbance::Strike(Point::AfterEffect, Blow::Kill)),
             (2, Disturbance::Strike(Point::StatusWrite, Blow::Kill)),
             (3, Disturbance::Strike(Point::SecondLook, Blow::Freeze)),

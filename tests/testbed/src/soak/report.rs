@@ -41,6 +41,7 @@ impl Report {
         self.resets.first += other.resets.first;
         self.resets.repeated += other.resets.repeated;
         self.resets.late += other.resets.late;
+        self.resets.overtaken += other.resets.overtaken;
     }
 }
 
@@ -62,10 +63,11 @@ impl fmt::Display for Report {
             first,
             repeated,
             late,
+            overtaken,
         } = self.resets;
         writeln!(
             formatter,
-            "resets: {wanted} asked for, {sent} sent: {first} first ones, {repeated} again after a failure or an unknown outcome, {late} late by a process that had stood still"
+            "resets: {wanted} asked for, {sent} sent: {first} first ones, {repeated} again after a failure or an unknown outcome, {late} late by a process that had stood still; {overtaken} carried out after a newer value"
         )?;
         writeln!(
             formatter,

@@ -1,12 +1,14 @@
 //! Blows at the leader, at a chosen point of a pass.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::Result;
 use rds_password_operator::controller::observe::REUSED_FOR;
 use rds_password_operator::leader::SHARED_FOR;
 use rds_simulator::{Action, Pause, Target};
-use tokio::time::sleep;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
 
 use super::model::{self, Change};
 use super::plan::{ApiCall, Blow, Point};
@@ -17,11 +19,41 @@ use crate::proxy::Hold;
 /// How long another replica may take to lead: the lease, and some.
 const TAKEOVER: Duration = Duration::from_secs(12);
 
+/// How long a reset may be held on its way to RDS: less than the settling time, after which the operator counts on it that nothing comes.
+const HELD: Duration = Duration::from_secs(6);
+
 /// What keeps a pass at a point.
 enum Trap {
     Nothing,
     Cloud(Pause),
     Api(Hold),
+}
+
+/// A trap that lets go when it is dropped, or by itself.
+struct BoundedTrap {
+    _api: Option<Trap>,
+    _cloud: Option<oneshot::Sender<Infallible>>,
+}
+
+impl Trap {
+    /// Lets go of a call of the cloud after [`HELD`] at the latest.
+    fn for_a_while(self) -> BoundedTrap {
+        let Self::Cloud(pause) = self else {
+            return BoundedTrap {
+                _api: Some(self),
+                _cloud: None,
+            };
+        };
+        let (sender, dropped) = oneshot::channel();
+        tokio::spawn(async move {
+            let _ = timeout(HELD, dropped).await;
+            drop(pause);
+        });
+        BoundedTrap {
+            _api: None,
+            _cloud: Some(sender),
+        }
+    }
 }
 
 impl World {
@@ -68,6 +100,7 @@ impl World {
             }
             Blow::FreezeAndHold => {
                 self.freeze(leader, before_check)?;
+                let trap = trap.for_a_while();
                 self.wait_for_another_leader(leader, TAKEOVER).await;
                 self.changes(rest).await?;
                 sleep(lasts).await;

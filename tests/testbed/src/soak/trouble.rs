@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::model::{Change, INSTANCES, Slot};
+use super::oracle::RESET_TIMEOUT;
 use super::plan::{ApiCall, CloudFault, Disturbance, InstanceState, Scope, Step};
 use super::world::World;
 use crate::bed::ACCESS_KEY_SECRET;
@@ -18,6 +19,13 @@ use crate::proxy::{ApiProxy, Matcher, Verb, failure};
 
 /// How long something is waited for that need not happen.
 pub(super) const BRIEFLY: Duration = Duration::from_secs(4);
+
+/// How long after it came a late reset is carried out, at least. With the longest `lasts` of a step it is
+/// [more than a second](EDGE) after the time-out of the first send of a value, and of the second, and well before the settling time is over.
+const LATE: Duration = Duration::from_secs(5);
+
+/// A machine with other work lets a time-out be that much later than it should be.
+const EDGE: Duration = Duration::from_secs(1);
 
 impl World {
     /// Lets a step happen, from the beginning of its disturbance to the end.
@@ -32,7 +40,7 @@ impl World {
         let living = self.senders();
         match *disturbance {
             Disturbance::Cloud(fault, scope, times) => {
-                let lasting = self.fault(fault, scope, times);
+                let lasting = self.fault(fault, scope, times, *lasts);
                 let (first, rest) = changes.split_at(1);
                 let ended = |calls: &[Call]| {
                     let resets = calls
@@ -42,7 +50,10 @@ impl World {
                 };
                 let known = ended(&self.bed.calls());
                 self.changes(first).await?;
-                if scope == Scope::Resets {
+                if (fault, scope) == (CloudFault::Late, Scope::Resets) {
+                    // Until the operator has given up. What users do then overtakes the first one.
+                    sleep(RESET_TIMEOUT + EDGE).await;
+                } else if scope == Scope::Resets {
                     // The fault, not the next change, is what the first one is to meet. It may be held up by something else.
                     let journal = self.bed.rds.journal();
                     let met = journal.wait_for(BRIEFLY / 2, |calls| ended(calls) > known);
@@ -238,7 +249,13 @@ impl World {
     }
 
     /// Begins a fault of the cloud. Returned: one that must not outlast its step.
-    fn fault(&self, fault: CloudFault, scope: Scope, times: u32) -> Option<FaultId> {
+    fn fault(
+        &self,
+        fault: CloudFault,
+        scope: Scope,
+        times: u32,
+        lasts: Duration,
+    ) -> Option<FaultId> {
         let rds = &self.bed.rds;
         let target = match scope {
             Scope::Resets => Target::from(Action::ResetAccountPassword),
@@ -268,11 +285,13 @@ impl World {
             CloudFault::UnavailableAfterEffect => {
                 add(error(503, "ServiceUnavailable").after_effect());
             }
-            // Far shorter than the operator waits for an answer: who gives up, and is overtaken by its own request, cannot know.
-            CloudFault::Slow => drop(add(Fault::delay(Duration::from_millis(1500)))),
+            // Shorter than the operator waits for an answer.
+            CloudFault::Slow => drop(add(Fault::delay(RESET_TIMEOUT / 2))),
+            // Longer than it waits for the first answer, and shorter than for the second.
             CloudFault::SlowAfterEffect => {
-                add(Fault::delay(Duration::from_secs(3)).after_effect());
+                add(Fault::delay(RESET_TIMEOUT + EDGE).after_effect());
             }
+            CloudFault::Late => drop(add(Fault::delay(LATE + lasts))),
             CloudFault::Hang => return Some(add(Fault::hang())),
             CloudFault::KeyDisabled => {
                 for process in self.replicas.iter().filter_map(|it| it.process.as_ref()) {

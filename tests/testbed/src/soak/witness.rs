@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::watcher as watch;
 use kube::runtime::watcher::{self, Event};
@@ -14,7 +15,9 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::model::CANARY;
+use super::oracle::Ready;
 use crate::Search;
+use crate::bed::condition;
 
 /// How often the clock is looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -25,6 +28,9 @@ const RETRY: Duration = Duration::from_millis(100);
 #[derive(Default)]
 struct Seen {
     recorded: BTreeMap<String, Timestamp>,
+    ready: Vec<Ready>,
+    /// By the uid of the object: its version, and the reset of which it says that it is Ready by it.
+    current: BTreeMap<String, (u64, Option<String>)>,
     leaks: Vec<String>,
     lag: Duration,
 }
@@ -90,6 +96,11 @@ impl Witness {
         lock(&self.seen).recorded.clone()
     }
 
+    /// When a resource began to say that it is Ready, and by which reset.
+    pub(super) fn ready(&self) -> Vec<Ready> {
+        lock(&self.seen).ready.clone()
+    }
+
     /// The secrets that a resource told.
     pub(super) fn leaks(&self) -> Vec<String> {
         lock(&self.seen).leaks.clone()
@@ -121,7 +132,34 @@ fn note(seen: &mut Seen, search: &Search, resource: &DatabaseAccountPassword) {
     let accepted = status.history.iter().filter(|it| it.outcome.0 == "Reset");
     let earlier = accepted.filter_map(|it| it.request_id.clone());
     let now = Timestamp::now();
+    note_ready(seen, resource, now);
     for id in last.chain(earlier) {
         seen.recorded.entry(id).or_insert(now);
+    }
+}
+
+fn note_ready(seen: &mut Seen, resource: &DatabaseAccountPassword, now: Timestamp) {
+    let version = resource.resource_version();
+    let version = version.and_then(|it| it.parse().ok()).unwrap_or(u64::MAX);
+    let is_ready = condition(resource, "Ready").is_some_and(|it| it.status == "True");
+    let reset = resource
+        .status
+        .as_ref()
+        .and_then(|it| it.last_reset.as_ref());
+    let by = reset.filter(|_| is_ready).map(|it| it.request_id.clone());
+    let uid = resource.uid().unwrap_or_default();
+    let (known, before) = seen.current.entry(uid).or_default();
+    // A list may have told of it before the watch does.
+    if version < *known {
+        return;
+    }
+    *known = version;
+    if *before != by {
+        before.clone_from(&by);
+        let ready = by.map(|request_id| Ready {
+            request_id,
+            from: now,
+        });
+        seen.ready.extend(ready);
     }
 }

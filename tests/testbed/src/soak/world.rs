@@ -11,13 +11,15 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, PostParams};
 use rds_password_operator::api::{DatabaseAccountPassword, REQUESTED_AT_ANNOTATION};
-use rds_simulator::{AccessKey, Account as CloudAccount, Action, Instance, RdsSimulator};
+use rds_simulator::{AccessKey, Account as CloudAccount, Action, Instance, Outcome, RdsSimulator};
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::expect::problem;
 use super::model::{self, CANARY, Change, Demand, INSTANCES, KEYS, Objects, Slot, Write};
-use super::oracle::{Account, Fact, Freeze, Kind, Record, Sent, Violation};
+use super::oracle::{
+    Account, Fact, Freeze, Kind, RESET_TIMEOUT, Record, SETTLING, Sent, Violation,
+};
 use super::report::Report;
 use super::witness::Witness;
 use crate::bed::{ACCESS_KEY_SECRET, INITIAL_PASSWORD, NAMESPACE};
@@ -30,6 +32,9 @@ pub(super) const REPLICAS: usize = 2;
 /// How long everything may take to become as it should be, after the last trouble has ended: longer than the lease, a restart
 /// and a few tries take on a machine with other work.
 const CONVERGENCE: Duration = Duration::from_secs(90);
+
+/// Times in a status are rounded up to whole seconds.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A wait that is longer than this is cut short by a request, as a person would.
 const LONG_WAIT: Duration = Duration::from_secs(4);
@@ -120,6 +125,8 @@ impl World {
             .await?
             .env("ALIBABA_CLOUD_ACCESS_KEY_ID", &access_key)
             .short_lease()
+            .flag("reset-timeout", format!("{}s", RESET_TIMEOUT.as_secs()))
+            .flag("reset-settling-time", format!("{}s", SETTLING.as_secs()))
             .start()
             .await?;
         self.replicas[replica].process = Some(Process {
@@ -312,6 +319,8 @@ impl World {
         let mut record = self.record.clone();
         record.resets = resets(&self.bed.rds);
         record.recorded = self.witness.recorded();
+        record.ready = self.witness.ready();
+        record.doubt_late_answers();
         record.lag = self.witness.lag();
         for process in self.replicas.iter().filter_map(|it| it.process.as_ref()) {
             record
@@ -390,6 +399,28 @@ impl World {
                     })
                     .collect();
             }
+            sleep(POLL * 5).await;
+        }
+    }
+
+    /// Waits until no reset can take effect any more that its sender had no answer to, by the statuses and by the calls.
+    pub(super) async fn settled(&self) -> Result<()> {
+        let settling = SETTLING + SECOND;
+        let deadline = Instant::now() + CONVERGENCE;
+        loop {
+            let resources = self.resources().await?;
+            let statuses = resources.values().filter_map(|it| it.status.as_ref());
+            let open = statuses.flat_map(|it| &it.unanswered_sends);
+            let record = self.record();
+            let unanswered = record.unanswered().map(|it| it.finished);
+            // One that is still under way ends by itself.
+            let unanswered = unanswered.map(|it| it.unwrap_or_else(Timestamp::now));
+            let last = open.map(|it| it.time.0).chain(unanswered).max();
+            let age = last.map(|it| Timestamp::now().duration_since(it));
+            if age.is_none_or(|age| Duration::try_from(age).is_ok_and(|age| age > settling)) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "resets do not settle");
             sleep(POLL * 5).await;
         }
     }
@@ -477,7 +508,10 @@ fn resets(rds: &RdsSimulator) -> Vec<Sent> {
                 arrived: call.arrived,
                 finished: call.finished,
                 accepted,
+                refused: call.outcome == Outcome::Answered
+                    && call.status.is_some_and(|it| (400..500).contains(&it)),
                 effect: call.effect,
+                effect_time: call.effect_time,
                 request_id: call.request_id,
             })
         })
