@@ -18,9 +18,8 @@ use thiserror::Error;
 /// What `getaddrinfo` says of a name that does not exist (`EAI_NONAME`), or that has no address (`EAI_NODATA`): glibc's words,
 /// those of musl, and those of macOS. A name server that fails, refuses or does not answer is `EAI_AGAIN` with all of them.
 ///
-/// Sources: `gai_strerror` in <https://sourceware.org/git/?p=glibc.git;a=blob;f=nss/gai_strerror-strs.h>,
-/// <https://git.musl-libc.org/cgit/musl/tree/src/network/gai_strerror.c>, and
-/// <https://github.com/apple-oss-distributions/Libinfo/blob/main/lookup.subproj/si_getaddrinfo.c>.
+/// Sources: `gai_strerror` of glibc (<https://github.com/bminor/glibc/blob/master/sysdeps/posix/gai_strerror-strs.h>) and of musl
+/// (<https://github.com/bminor/musl/blob/master/src/network/gai_strerror.c>). The words of macOS are what it prints.
 const THERE_IS_NONE: [&str; 5] = [
     "Name or service not known",
     "No address associated with hostname",
