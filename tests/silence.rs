@@ -171,6 +171,8 @@ impl World {
             .env("ALIBABA_CLOUD_ACCESS_KEY_SECRET", ACCESS_KEY_SECRET)
             .env("ALIBABA_CLOUD_SECURITY_TOKEN", SECURITY_TOKEN)
             .flag("log-format", log_format)
+            // Many values have no answer here, one after the other, and none comes late.
+            .flag("reset-settling-time", "1s")
             .start()
             .await?;
         operator.wait_until_leading().await?;

@@ -306,9 +306,21 @@ impl Record {
                 it.accepted
                     && lives(&it.sender)
                     && !self.recorded.contains_key(&it.request_id)
+                    && !self.woke_after_the_time_out(it)
                     && self.is_of_present_object(it)
             })
             .collect()
+    }
+
+    /// Whether the sender stood still from before it could read the answer to beyond its time-out: then it has given up.
+    fn woke_after_the_time_out(&self, reset: &Sent) -> bool {
+        let finished = reset.finished.unwrap_or(Timestamp::MAX);
+        let gives_up = reset.arrived + RESET_TIMEOUT - PUNCTUALITY;
+        self.freezes.iter().any(|freeze| {
+            freeze.sender == reset.sender
+                && freeze.from <= finished.saturating_add(HELD_UP).unwrap_or(finished)
+                && freeze.to >= gives_up
+        })
     }
 
     /// Whether the object that a reset was sent for is still there. Where one took the place of another right before, it may have
