@@ -22,8 +22,8 @@ pub const SETTLING: Duration = Duration::from_secs(8);
 /// How much later than it should a process gives up, or learns of an answer, on a machine with other work.
 const PUNCTUALITY: Duration = Duration::from_millis(750);
 
-/// How long an answer may be on its way to a process that is stopped meanwhile.
-const STANDSTILL: SignedDuration = SignedDuration::from_millis(500);
+/// How long an answer may be on its way to a process that is stopped meanwhile. It looks at the account right after it.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_millis(5);
 
 /// How long a process may take to send what it has written down, and how much a time in a status is rounded up.
 const BEFORE_SENDING: Duration = Duration::from_secs(3);
@@ -306,21 +306,9 @@ impl Record {
                 it.accepted
                     && lives(&it.sender)
                     && !self.recorded.contains_key(&it.request_id)
-                    && !self.woke_after_the_time_out(it)
                     && self.is_of_present_object(it)
             })
             .collect()
-    }
-
-    /// Whether the sender stood still from before it could read the answer to beyond its time-out: then it has given up.
-    fn woke_after_the_time_out(&self, reset: &Sent) -> bool {
-        let finished = reset.finished.unwrap_or(Timestamp::MAX);
-        let gives_up = reset.arrived + RESET_TIMEOUT - PUNCTUALITY;
-        self.freezes.iter().any(|freeze| {
-            freeze.sender == reset.sender
-                && freeze.from <= finished.saturating_add(HELD_UP).unwrap_or(finished)
-                && freeze.to >= gives_up
-        })
     }
 
     /// Whether the object that a reset was sent for is still there. Where one took the place of another right before, it may have
@@ -594,7 +582,7 @@ impl Record {
             let stood_still = self.freezes.iter().filter(|it| {
                 it.sender == reset.sender
                     && it.to >= reset.arrived
-                    && it.from.duration_since(finished) <= STANDSTILL
+                    && it.from.duration_since(finished) <= ON_ITS_WAY
             });
             let seen = stood_still.map(|it| it.to).max();
             let seen = seen.map_or(finished, |it| it.max(finished));
