@@ -192,6 +192,18 @@ mod tests {
         })
     }
 
+    /// In sync, with a reset that had no answer, of the value that was accepted or of another one.
+    fn unanswered(mac: &str) -> Json {
+        let fingerprint = |mac: &str| json!({ "keyId": "k", "mac": mac });
+        let mut status = in_sync();
+        status["lastReset"]["fingerprint"] = fingerprint("accepted");
+        status["unansweredSends"] = json!([{
+            "instanceId": INSTANCES[0], "accountName": "app0", "time": "2026-01-01T00:00:00Z",
+            "fingerprint": fingerprint(mac),
+        }]);
+        status
+    }
+
     fn held(reason: &str) -> Json {
         json!({ "observedGeneration": 1, "conditions": [ready("False", reason)] })
     }
@@ -237,6 +249,8 @@ mod tests {
             problem(objects, found.as_ref(), Some(VALUE), &resets)
         };
         assert_eq!(problem_of(&objects(true, false), &ready), None);
+        let settled = found(&unanswered("accepted"));
+        assert_eq!(problem_of(&objects(true, false), &settled), None);
         let invalid = found(&held("PasswordInvalid"));
         assert_eq!(problem_of(&objects(false, false), &invalid), None);
         assert_eq!(problem_of(&Objects::default(), &None), None);
@@ -246,6 +260,7 @@ mod tests {
     #[rstest]
     #[case::no_status(json!(null), VALUE, VALUE, "app0")]
     #[case::not_ready(held("Pending"), VALUE, VALUE, "app0")]
+    #[case::unsettled(unanswered("other"), VALUE, VALUE, "app0")]
     #[case::another_password(in_sync(), "b", VALUE, "app0")]
     #[case::by_the_reset_of_another_value(in_sync(), VALUE, "b", "app0")]
     #[case::by_the_reset_of_another_account(in_sync(), VALUE, VALUE, "spare0")]

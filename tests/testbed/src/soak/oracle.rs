@@ -22,6 +22,9 @@ pub const SETTLING: Duration = Duration::from_secs(8);
 /// How much later than it should a process gives up, or learns of an answer, on a machine with other work.
 const PUNCTUALITY: Duration = Duration::from_millis(750);
 
+/// How long an answer may be on its way to a process that is stopped meanwhile. It looks at the account right after it.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_millis(5);
+
 /// How long a process may take to send what it has written down, and how much a time in a status is rounded up.
 const BEFORE_SENDING: Duration = Duration::from_secs(3);
 
@@ -303,21 +306,9 @@ impl Record {
                 it.accepted
                     && lives(&it.sender)
                     && !self.recorded.contains_key(&it.request_id)
-                    && !self.woke_after_the_time_out(it)
                     && self.is_of_present_object(it)
             })
             .collect()
-    }
-
-    /// Whether the sender stood still from before it could read the answer to beyond its time-out: then it has given up.
-    fn woke_after_the_time_out(&self, reset: &Sent) -> bool {
-        let finished = reset.finished.unwrap_or(Timestamp::MAX);
-        let gives_up = reset.arrived + RESET_TIMEOUT - PUNCTUALITY;
-        self.freezes.iter().any(|freeze| {
-            freeze.sender == reset.sender
-                && freeze.from <= finished.saturating_add(HELD_UP).unwrap_or(finished)
-                && freeze.to >= gives_up
-        })
     }
 
     /// Whether the object that a reset was sent for is still there. Where one took the place of another right before, it may have
@@ -580,14 +571,24 @@ impl Record {
         self.resets.iter().filter(|it| !it.accepted && !it.refused)
     }
 
-    /// Takes an answer that came about when its sender gave up, and of which no status tells, for one that was lost.
+    /// Takes an answer of which no status tells for one that was lost, where its sender may have given up before it saw it: the answer came
+    /// at about that time, or the sender stood still until then.
     pub fn doubt_late_answers(&mut self) {
         let early = RESET_TIMEOUT.saturating_sub(PUNCTUALITY);
         for reset in &mut self.resets {
-            let took = reset.finished.map(|it| it.duration_since(reset.arrived));
-            let is_late =
-                took.is_none_or(|took| Duration::try_from(took).is_ok_and(|took| took > early));
-            if is_late && !self.recorded.contains_key(&reset.request_id) {
+            let Some(finished) = reset.finished else {
+                continue;
+            };
+            let stood_still = self.freezes.iter().filter(|it| {
+                it.sender == reset.sender
+                    && it.to >= reset.arrived
+                    && it.from.duration_since(finished) <= ON_ITS_WAY
+            });
+            let seen = stood_still.map(|it| it.to).max();
+            let seen = seen.map_or(finished, |it| it.max(finished));
+            let took = Duration::try_from(seen.duration_since(reset.arrived));
+            if took.is_ok_and(|took| took > early) && !self.recorded.contains_key(&reset.request_id)
+            {
                 reset.accepted = false;
             }
         }
@@ -1356,5 +1357,14 @@ mod tests {
         };
         assert_eq!(begin(0), 1);
         assert_eq!(begin(2), 0);
+        let begin = |from: i64, to: i64| {
+            let story = Story::begin().secret(10, "b").sent(11, "p", "b");
+            let mut story = story.frozen(from, to, "p");
+            story.record.doubt_late_answers();
+            story.record.unwritten().len()
+        };
+        assert_eq!(begin(11, 12), 1, "it can still see the answer");
+        assert_eq!(begin(11, 14), 0);
+        assert_eq!(begin(13, 20), 1, "it had seen the answer before");
     }
 }

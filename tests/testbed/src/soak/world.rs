@@ -320,7 +320,6 @@ impl World {
         record.resets = resets(&self.bed.rds);
         record.recorded = self.witness.recorded();
         record.ready = self.witness.ready();
-        record.doubt_late_answers();
         record.lag = self.witness.lag();
         for process in self.replicas.iter().filter_map(|it| it.process.as_ref()) {
             record
@@ -332,6 +331,7 @@ impl World {
                     before_check: process.before_check,
                 }));
         }
+        record.doubt_late_answers();
         record
     }
 
