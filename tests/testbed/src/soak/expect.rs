@@ -75,16 +75,6 @@ fn applied(
     if status.last_attempt.is_some() || status.pending_since.is_some() {
         return problem("Ready, and something is pending");
     }
-    let last = status.last_reset.as_ref();
-    let last_value = last.and_then(|it| it.fingerprint.as_ref());
-    let is_unsettled = status.unanswered_sends.iter().any(|it| {
-        it.instance_id == resource.instance
-            && it.account_name == resource.account
-            && Some(&it.fingerprint) != last_value
-    });
-    if is_unsettled {
-        return problem("Ready, and an earlier reset of another value is not settled");
-    }
     let request = found.annotations().get(REQUESTED_AT_ANNOTATION);
     if request.is_some() && request != status.last_handled_request.as_ref() {
         return problem("Ready, and a request is not handled");
@@ -109,6 +99,14 @@ fn applied(
     }
     if password != Some(value) {
         return problem("Ready, and the account has another password");
+    }
+    let is_unsettled = status.unanswered_sends.iter().any(|it| {
+        it.instance_id == resource.instance
+            && it.account_name == resource.account
+            && Some(&it.fingerprint) != reset.fingerprint.as_ref()
+    });
+    if is_unsettled {
+        return problem("Ready, and an earlier reset of another value is not settled");
     }
     None
 }
