@@ -344,3 +344,59 @@ fn the_definition_in_the_repository_is_the_one_of_the_program() -> Result<()> {
     );
     Ok(())
 }
+
+/// A definition that is older than the operator: the API server drops the fields of the status that it does not know. What was sent without
+/// an answer would be forgotten, so nothing is sent, and `/readyz` says what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_with_a_definition_that_forgets_it() -> Result<()> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let definitions = Api::<CustomResourceDefinition>::all(bed.client.clone());
+    let name = DatabaseAccountPassword::crd_name();
+    let current = definitions.get(name).await?;
+    let mut old = current.clone();
+    let fields = old.spec.versions[0]
+        .schema
+        .as_mut()
+        .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        .and_then(|schema| schema.properties.as_mut()?.get_mut("status"))
+        .and_then(|status| status.properties.as_mut());
+    let removed = fields.and_then(|fields| fields.remove("unansweredSends"));
+    ensure!(removed.is_some(), "the definition has no unansweredSends");
+    definitions
+        .replace(name, &PostParams::default(), &old)
+        .await?;
+
+    let operator = bed.operator().await?.start().await?;
+    operator.wait_until_leading().await?;
+    bed.create_secret("orders-db", "First#Password1").await?;
+    bed.create(&bed.resource("orders-app", "orders-db")).await?;
+    // The API server takes up the new schema in its own time; the operator may have reset before.
+    let told = testbed::wait_until("/readyz names the definition", async || {
+        let (status, text) = operator.get("/readyz").await?;
+        let is_told = status == 503 && text.contains("is older than the operator");
+        if !is_told {
+            bed.request_reset(
+                "orders-app",
+                &k8s_openapi::jiff::Timestamp::now().to_string(),
+            )
+            .await?;
+        }
+        Ok(is_told)
+    });
+    told.await?;
+    let sent = bed.resets().len();
+    bed.rotate("orders-db", "Second#Password2").await?;
+    operator.wait_for_log("no reset is sent").await?;
+    assert_eq!(bed.resets().len(), sent, "{:#?}", bed.resets());
+
+    // It is updated.
+    let mut updated = definitions.get(name).await?;
+    updated.spec = current.spec;
+    definitions
+        .replace(name, &PostParams::default(), &updated)
+        .await?;
+    bed.wait_for_password("Second#Password2").await?;
+    bed.wait_until_ready("orders-app").await?;
+    operator.wait_until_ready().await?;
+    Ok(())
+}

@@ -11,11 +11,15 @@ use super::Context;
 use super::decide::{Observation, SecretValue};
 use super::index::ObjectName;
 use super::observe::read_resource;
-use super::report::{self, ReportError};
+use super::report::{self, DENIAL_LASTS, ReportError};
 use super::schedule;
 use super::status::{self, Times};
 use crate::api::DatabaseAccountPassword;
 use crate::rds::classification::Class;
+
+/// What `/readyz` calls the definition of the kind.
+const DEFINITION: &str =
+    "CustomResourceDefinition databaseaccountpasswords.rds.password-operator.dev";
 
 /// Writes to `status.lastAttempt` what is about to be sent, and returns the resource with it. `None` where the resource is no
 /// longer as it was observed, and has to be looked at again.
@@ -49,7 +53,20 @@ pub async fn write(
     };
     // Among those who hold a permit, who are few: behind everybody's statuses, the looks would be too old in the end.
     match report::put(context, &resource).await {
-        Ok(written) => Ok(Some(Arc::new(written))),
+        Ok(written) => {
+            let written = Arc::new(written);
+            if keeps_sends(&written, &resource) {
+                context.health.clear_obstacle(DEFINITION);
+                return Ok(Some(written));
+            }
+            // Nothing would remember the send beyond this process.
+            withdraw(context, observation, written).await;
+            let error = ReportError::OldDefinition;
+            context
+                .health
+                .set_obstacle(DEFINITION, &error.to_string(), Some(DENIAL_LASTS));
+            Err(error)
+        }
         Err(ReportError::Conflict | ReportError::Gone) => Ok(None),
         Err(ReportError::Unreachable) => {
             // It may have been written, and only the answer lost.
@@ -64,6 +81,15 @@ pub async fn write(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether what was written holds the sends that were to be written: a definition without that field drops them.
+fn keeps_sends(written: &DatabaseAccountPassword, resource: &DatabaseAccountPassword) -> bool {
+    let sends = |it: &DatabaseAccountPassword| {
+        let status = it.status.as_ref();
+        status.map_or(0, |status| status.unanswered_sends.len())
+    };
+    sends(written) == sends(resource)
 }
 
 /// Takes an intent back of which it is known that it was not carried out. Best effort: where that fails, or the process is

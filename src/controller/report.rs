@@ -34,7 +34,7 @@ pub(super) const RETRIES: usize = 3;
 const RETRIES_OF_A_RESET: usize = 40;
 
 /// How long `/readyz` tells of a denied write. A pass that ends with one comes again within a minute, and then says it again.
-const DENIAL_LASTS: Duration = Duration::from_secs(2 * 60);
+pub(super) const DENIAL_LASTS: Duration = Duration::from_secs(2 * 60);
 
 /// Why the status was not written.
 #[derive(Debug, Error)]
@@ -48,6 +48,11 @@ pub enum ReportError {
     /// Another process has tried to reset the account meanwhile, so that what this pass found is out of date.
     #[error("another process has tried to reset the account meanwhile")]
     Overtaken,
+    /// The installed CustomResourceDefinition is older than the operator: the API server drops what it does not know.
+    #[error(
+        "the installed CustomResourceDefinition is older than the operator and drops status.unansweredSends: update it with `rds-password-operator crd | kubectl apply --server-side -f -`, or by the chart"
+    )]
+    OldDefinition,
     /// It could not be read again after a conflict.
     #[error(transparent)]
     Read(#[from] ObserveError),
