@@ -99,6 +99,17 @@ pub struct RunArguments {
     #[arg(long, env = "ALIBABA_CLOUD_REGION_ID")]
     pub region: Region,
 
+    /// Regions that a resource may name, beside --region; may be given more than once. All that this version knows by default.
+    ///
+    /// The host of a call is built from the region, so it must be one of RDS.
+    #[arg(
+        long,
+        env = "RDS_PASSWORD_OPERATOR_ALLOWED_REGIONS",
+        value_name = "REGION",
+        value_delimiter = ','
+    )]
+    pub allowed_regions: Vec<Region>,
+
     /// Endpoint to call instead of the region's own: `https://HOST`, or `http://HOST` for a loopback address.
     #[arg(long, env = "RDS_PASSWORD_OPERATOR_RDS_ENDPOINT", hide_env_values = true, value_parser = EndpointParser)]
     pub rds_endpoint: Option<Endpoint>,

@@ -26,6 +26,7 @@ use crate::kubernetes::{self, OnUnauthorized};
 use crate::leader::{Candidate, Leadership, Timings};
 use crate::metrics::{self, Metrics};
 use crate::rds::client::{ClientError, RdsClient, Timeouts};
+use crate::rds::endpoint::Endpoints;
 use crate::rds::limit::{LimitSettings, Limits};
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -331,8 +332,9 @@ fn cloud(
         Ok(source) => info!(%source, "cloud credentials"),
         Err(error) => warn!(%error, "no cloud credentials"),
     }
-    let route = (
+    let endpoints = Endpoints::new(
         arguments.region.clone(),
+        &arguments.allowed_regions,
         arguments.rds_network,
         arguments.rds_endpoint.clone(),
     );
@@ -341,7 +343,7 @@ fn cloud(
         kubernetes,
         (operator, arguments.oidc_provider_arn.clone()),
         limits,
-        route,
+        endpoints,
         metrics,
     ))
 }

@@ -447,7 +447,7 @@ async fn look(context: &Context, observation: Observation) -> Acted {
 fn unroutable(error: &RouteError, trigger: Trigger) -> Failure {
     let credentials = match error {
         RouteError::Credentials(error) => Some(error),
-        RouteError::Region | RouteError::Identity => None,
+        RouteError::Region(_) | RouteError::Identity => None,
     };
     Failure {
         trigger,

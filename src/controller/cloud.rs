@@ -24,7 +24,7 @@ use crate::metrics::cloud::OK;
 use crate::rds::classification::Class;
 use crate::rds::client::{Nonce, RdsClient, Signer};
 use crate::rds::credentials::Credentials;
-use crate::rds::endpoint::{Endpoint, Network, Region};
+use crate::rds::endpoint::{Endpoint, Endpoints, RegionProblem};
 use crate::rds::error::CallError;
 use crate::rds::identifier::RequestId;
 use crate::rds::limit::{BudgetKey, InstanceTurn, Limits, Permit, SeenInstance};
@@ -52,9 +52,7 @@ pub struct Cloud {
     credentials: Arc<Cache<Identity>>,
     fetches: Arc<Semaphore>,
     limits: Arc<Limits>,
-    region: Region,
-    network: Network,
-    endpoint: Option<Endpoint>,
+    endpoints: Endpoints,
     metrics: Arc<Metrics>,
 }
 
@@ -85,11 +83,9 @@ pub enum RouteError {
     /// The resource names no identity, or two.
     #[error("spec.credentials must name exactly one of serviceAccountName and secretRef")]
     Identity,
-    /// The resource's region is none. The schema refuses it; this is for a definition that was installed without.
-    #[error(
-        "spec.regionId must be a region ID such as cn-shanghai: lower-case letters, digits and hyphens"
-    )]
-    Region,
+    /// The resource's region is not called.
+    #[error(transparent)]
+    Region(#[from] RegionProblem),
 }
 
 /// Why an instance's state is not known.
@@ -111,14 +107,14 @@ pub struct ResetError {
 }
 
 impl Cloud {
-    /// `endpoint` overrides what the region would give. `provider_arn` is for ServiceAccounts that name no OIDC provider.
+    /// `provider_arn` is for ServiceAccounts that name no OIDC provider.
     #[must_use]
     pub fn new(
         client: RdsClient,
         kubernetes: Client,
         (operator, provider_arn): (OperatorCredentials, Option<String>),
         limits: Arc<Limits>,
-        (region, network, endpoint): (Region, Network, Option<Endpoint>),
+        endpoints: Endpoints,
         metrics: Arc<Metrics>,
     ) -> Self {
         let endpoint_of_sts = operator.sts_endpoint(SourceName::ServiceAccount);
@@ -139,9 +135,7 @@ impl Cloud {
             credentials: Arc::new(credentials),
             fetches: Arc::new(Semaphore::new(CONCURRENT_FETCHES)),
             limits,
-            region,
-            network,
-            endpoint,
+            endpoints,
             metrics,
         }
     }
@@ -151,17 +145,10 @@ impl Cloud {
     /// # Errors
     /// Where there is none.
     pub async fn route(&self, resource: &DatabaseAccountPassword) -> Result<Route, RouteError> {
-        let region: Region = match &resource.spec.region_id {
-            Some(region) => region.parse().map_err(|_| RouteError::Region)?,
-            None => self.region.clone(),
-        };
+        let (region, endpoint) = self.endpoints.of(resource.spec.region_id.as_deref())?;
         let identity = Identity::of(resource).ok_or(RouteError::Identity)?;
         // Boxed: who waits in a queue later need not have room for a fetch.
         let credentials = Box::pin(self.credentials(&identity)).await?;
-        let endpoint = self
-            .endpoint
-            .clone()
-            .unwrap_or_else(|| Endpoint::of_region(&region, self.network));
         let budget = BudgetKey {
             identity: identity.budget(),
             region,

@@ -1,6 +1,6 @@
 //! Where requests are sent.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use reqwest::Url;
 use thiserror::Error;
@@ -26,6 +26,27 @@ const SHARE_THE_CENTRAL_ENDPOINT: &[&str] = &[
     "cn-beijing-gov-1",
     "cn-wuhan",
     "cn-fujian",
+];
+
+/// The regions with a public endpoint of their own, by the same product list.
+const HAVE_AN_ENDPOINT_OF_THEIR_OWN: &[&str] = &[
+    "cn-chengdu",
+    "cn-guangzhou",
+    "cn-huhehaote",
+    "cn-wulanchabu",
+    "cn-zhangjiakou",
+    "cn-shenzhen-finance-1",
+    "ap-northeast-1",
+    "ap-southeast-1",
+    "ap-southeast-3",
+    "ap-southeast-5",
+    "ap-southeast-6",
+    "eu-central-1",
+    "eu-west-1",
+    "me-east-1",
+    "na-south-1",
+    "us-east-1",
+    "us-west-1",
 ];
 
 const LONGEST_REGION: usize = 64;
@@ -103,6 +124,80 @@ impl fmt::Display for Network {
             Self::Public => "public",
             Self::Vpc => "vpc",
         })
+    }
+}
+
+/// Where RDS' API is called for a resource. A resource names a region, and never an endpoint.
+#[derive(Clone, Debug)]
+pub struct Endpoints {
+    /// For resources that name no region.
+    default: Region,
+    /// What a resource may name.
+    allowed: BTreeSet<Region>,
+    network: Network,
+    /// Instead of the region's own.
+    fixed: Option<Endpoint>,
+}
+
+/// Why a resource's region is not called.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RegionProblem {
+    /// The text is no region's id. The schema refuses it; this is for a definition that was installed without its rules.
+    #[error(
+        "spec.regionId must be a region ID such as cn-shanghai: lower-case letters, digits and hyphens"
+    )]
+    Malformed,
+    /// A host would be built from it that need not be one of RDS: `rds.oss-cn-hangzhou.aliyuncs.com` is a storage bucket named `rds`.
+    #[error(
+        "this operator calls no region {0}; correct spec.regionId, or have the region added to the operator's --allowed-regions"
+    )]
+    NotAllowed(Region),
+}
+
+impl Endpoints {
+    /// `default` is for resources that name no region, and always allowed. `allowed` are the others; where it is empty, all regions that
+    /// this program knows. `fixed` is called instead of any region's own endpoint.
+    #[must_use]
+    pub fn new(
+        default: Region,
+        allowed: &[Region],
+        network: Network,
+        fixed: Option<Endpoint>,
+    ) -> Self {
+        let known = SHARE_THE_CENTRAL_ENDPOINT
+            .iter()
+            .chain(HAVE_AN_ENDPOINT_OF_THEIR_OWN);
+        let known = known.map(|region| Region((*region).to_owned()));
+        let mut regions: BTreeSet<Region> = if allowed.is_empty() {
+            known.collect()
+        } else {
+            allowed.iter().cloned().collect()
+        };
+        regions.insert(default.clone());
+        Self {
+            default,
+            allowed: regions,
+            network,
+            fixed,
+        }
+    }
+
+    /// The region of a resource that names this one, and where it is called. With a fixed endpoint no host is built from the region, so it may
+    /// be any.
+    ///
+    /// # Errors
+    /// Where the region is none, or is not called by this operator.
+    pub fn of(&self, region_id: Option<&str>) -> Result<(Region, Endpoint), RegionProblem> {
+        let region = match region_id {
+            Some(region) => region.parse().map_err(|_| RegionProblem::Malformed)?,
+            None => self.default.clone(),
+        };
+        let endpoint = match &self.fixed {
+            Some(endpoint) => endpoint.clone(),
+            None if self.allowed.contains(&region) => Endpoint::of_region(&region, self.network),
+            None => return Err(RegionProblem::NotAllowed(region)),
+        };
+        Ok((region, endpoint))
     }
 }
 
@@ -283,6 +378,44 @@ mod tests {
             Endpoint::of_region(&region.parse().unwrap(), network).to_string(),
             endpoint
         );
+    }
+
+    #[rstest]
+    #[case::central(&[], "cn-shanghai", Some("https://rds.aliyuncs.com"))]
+    #[case::of_its_own(&[], "eu-central-1", Some("https://rds.eu-central-1.aliyuncs.com"))]
+    #[case::default_that_is_not_known(&[], "cn-brand-new", Some("https://rds.cn-brand-new.aliyuncs.com"))]
+    #[case::a_storage_bucket(&[], "oss-cn-hangzhou", None)]
+    #[case::mistyped(&[], "cn-shangai", None)]
+    #[case::named(&["ap-new-1"], "ap-new-1", Some("https://rds.ap-new-1.aliyuncs.com"))]
+    #[case::default_beside_the_named(&["ap-new-1"], "cn-brand-new", Some("https://rds.cn-brand-new.aliyuncs.com"))]
+    #[case::not_among_the_named(&["ap-new-1"], "cn-shanghai", None)]
+    fn regions_that_are_called(
+        #[case] allowed: &[&str],
+        #[case] region: &str,
+        #[case] expected: Option<&str>,
+    ) {
+        let allowed: Vec<Region> = allowed.iter().map(|it| it.parse().unwrap()).collect();
+        let default: Region = "cn-brand-new".parse().unwrap();
+        let endpoints = Endpoints::new(default, &allowed, Network::Public, None);
+        let found = endpoints.of(Some(region));
+        match expected {
+            Some(expected) => assert_eq!(found.unwrap().1.to_string(), expected),
+            None => assert_eq!(
+                found,
+                Err(RegionProblem::NotAllowed(region.parse().unwrap()))
+            ),
+        }
+    }
+
+    #[test]
+    fn a_fixed_endpoint_is_called_for_any_region() {
+        let fixed: Endpoint = "https://proxy.internal".parse().unwrap();
+        let default: Region = "cn-shanghai".parse().unwrap();
+        let endpoints = Endpoints::new(default, &[], Network::Public, Some(fixed.clone()));
+        let (region, endpoint) = endpoints.of(Some("oss-cn-hangzhou")).unwrap();
+        assert_eq!((region.as_str(), endpoint), ("oss-cn-hangzhou", fixed));
+        let malformed = endpoints.of(Some("evil.example/?"));
+        assert_eq!(malformed, Err(RegionProblem::Malformed));
     }
 
     #[rstest]

@@ -1,6 +1,9 @@
 {{/* The arguments of `rds-password-operator run`. */}}
 {{- define "rds-password-operator.arguments" -}}
 - --region={{ .Values.region }}
+{{- range .Values.allowedRegions }}
+- --allowed-regions={{ . }}
+{{- end }}
 - --listen={{ .Values.listen.address }}:{{ .Values.listen.port | int64 }}
 - --log-format={{ .Values.log.format }}
 - --log-level={{ .Values.log.level }}
