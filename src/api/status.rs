@@ -37,9 +37,9 @@ pub struct DatabaseAccountPasswordStatus {
     pub last_attempt: Option<Attempt>,
 
     /// Resets that were sent and not answered: RDS may still carry them out. Each is written down before it is sent, and leaves
-    /// once it was answered or can no longer take effect.
+    /// once it was answered, or once a reset is accepted that was sent when it could no longer take effect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 17))]
+    #[schemars(length(max = 18))]
     pub unanswered_sends: Vec<UnansweredSend>,
 
     /// Since when the value in the Secret, or a request, has not been applied.

@@ -16,7 +16,7 @@ use super::cloud::{InstanceError, ResetError, Route, RouteError};
 use super::decide::{Decision, Observation, SecretObservation, SecretValue, decide};
 use super::index::ObjectName;
 use super::intent;
-use super::observe::{ObserveError, is_still_good, observe_again, observe_fresh};
+use super::observe::{ObserveError, is_still_good, observe_again, observe_fresh, unanswered};
 use super::outcome::{Accepted, Account, Acted, Failure, Outcome};
 use super::report::{self, ReportError};
 use super::status;
@@ -193,6 +193,8 @@ async fn admitted(
             // Turn, budget and look at the instance may have been another one's. The change wakes a pass of its own.
             return Ok(Tried::done(observation, Outcome::Abandoned));
         }
+        // While it waited, another resource of this account may have sent something.
+        observation.unanswered = unanswered(context, &observation.resource);
         let (trigger, value) = match (decide(&observation, Timestamp::now()), &observation.secret) {
             (Decision::Reset(trigger), SecretObservation::Usable(value)) => (trigger, value),
             (Decision::LookAtAccount, _) => {
@@ -375,10 +377,19 @@ async fn send(
     let sent = Timestamp::now();
     let timing = observation.unanswered.timing();
     let timeout = timing.timeout_after(status::unanswered(observation));
+    // From the beginning: another resource of this account may be looked at before there is an answer.
+    let (memory, fingerprint) = (&context.unanswered, &value.fingerprint);
+    let earlier = memory.remember(&target, fingerprint, Instant::now() + timeout);
     let answer = context
         .cloud
         .reset(&route, &target, &value.password, timeout);
     let answer = answer.await;
+    match &answer {
+        Err(ResetError { error, .. }) if error.outcome_unknown() => {
+            memory.remember(&target, fingerprint, Instant::now());
+        }
+        Ok(_) | Err(_) => memory.answered(&target, fingerprint, earlier),
+    }
     drop(turn);
     Ok(match answer {
         Ok(request_id) => {
@@ -396,10 +407,7 @@ async fn send(
         }
         Err(ResetError { error, try_again }) => {
             let mut failure = Failure::of_reset(&error, trigger);
-            if failure.outcome_unknown {
-                let (memory, now) = (&context.unanswered, Instant::now());
-                memory.remember(&target, &value.fingerprint, now);
-            } else if status::is_repetition(observation) {
+            if !failure.outcome_unknown && status::is_repetition(observation) {
                 failure = failure.of_a_repetition();
             }
             if try_again {

@@ -101,7 +101,11 @@ pub async fn withdraw(
 ) -> Arc<DatabaseAccountPassword> {
     let written = report::write(context, &intent, report::RETRIES, |_, status| {
         if report::is_as(status, &intent) {
-            Ok(status::without_intent(status, observation))
+            Ok(status::without_intent(
+                status,
+                observation,
+                Timestamp::now(),
+            ))
         } else {
             Err(ReportError::Overtaken)
         }

@@ -262,7 +262,7 @@ fn ownership(context: &Context, resource: &DatabaseAccountPassword) -> Option<Ow
 }
 
 /// The resets of this resource, and those that this process sent to its account, that RDS may still carry out.
-fn unanswered(context: &Context, resource: &DatabaseAccountPassword) -> Unanswered {
+pub(super) fn unanswered(context: &Context, resource: &DatabaseAccountPassword) -> Unanswered {
     let now = Timestamp::now();
     let target = resource.spec.target();
     let remembered = context.unanswered.recall(&target, now, Instant::now());

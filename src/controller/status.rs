@@ -123,13 +123,14 @@ pub fn told_late(
 pub fn without_intent(
     base: &DatabaseAccountPasswordStatus,
     observation: &Observation,
+    now: Timestamp,
 ) -> DatabaseAccountPasswordStatus {
     let observed = observation.resource.status.as_ref();
     DatabaseAccountPasswordStatus {
         last_attempt: observed.and_then(|status| status.last_attempt.clone()),
-        unanswered_sends: observed
-            .map(|status| status.unanswered_sends.clone())
-            .unwrap_or_default(),
+        unanswered_sends: observation
+            .unanswered
+            .without_intent(&observation.resource.spec.target(), now),
         ..base.clone()
     }
 }
@@ -259,7 +260,7 @@ pub fn awaits_reset(observation: &Observation) -> bool {
 /// Whether the value of the next reset was sent before, and is sent again to know what the account has.
 #[must_use]
 pub fn is_repetition(observation: &Observation) -> bool {
-    unanswered(observation) > 0 || (!is_due(observation) && unsettled_until(observation).is_some())
+    !is_due(observation) && unsettled_until(observation).is_some()
 }
 
 /// Whether a reset is due, and not only a look at the account.

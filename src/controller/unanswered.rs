@@ -4,6 +4,7 @@
 //! operator stopped waiting for its answer. While a send of another value is open, nothing is known to be the account's password. After it, one
 //! more accepted reset makes it known. The functions are pure, but for [`Memory`].
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,8 +20,11 @@ use crate::leader::FRESH_FOR;
 use crate::rds::client::LONGEST_RESET_TIMEOUT;
 
 /// With so many open sends nothing more is sent for this resource: each is of another value, so the Secret changes all the time while
-/// RDS answers nothing. The status has room for one more, which stands for all that are no longer open.
+/// RDS answers nothing.
 pub const MOST: usize = 16;
+
+/// How many sends of the present account that are no longer open are kept beside those.
+const CLOSED: usize = 2;
 
 /// How long the operator waits for a reset, and how long RDS may.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +102,12 @@ impl Unanswered {
         self.timing
     }
 
+    /// The list for the status after an intent that was not carried out.
+    #[must_use]
+    pub fn without_intent(&self, target: &Target, now: Timestamp) -> Vec<UnansweredSend> {
+        self.without_settled(self.sends.clone(), target, now)
+    }
+
     /// The list for the status before `value` is sent, after this many sends of it that had no answer: as if the answer was lost, which it
     /// is to a process that finds it after a crash.
     #[must_use]
@@ -112,7 +122,7 @@ impl Unanswered {
         let gives_up = now + FRESH_FOR + self.timing.timeout_after(unanswered);
         let mut sends = self.sends.clone();
         merge(&mut sends, &[send(target, value, gives_up)]);
-        self.without_settled(sends, target, value, now)
+        self.without_settled(sends, target, now)
     }
 
     /// The list for the status after this ending of a send of `value`, on top of `base`.
@@ -134,28 +144,34 @@ impl Unanswered {
             Ending::Accepted { sent } => {
                 sends.retain(|send| !(send.is_of(target) && self.end(send) <= sent));
             }
-            Ending::Unanswered => merge(&mut sends, &[send(target, value, now)]),
+            Ending::Unanswered | Ending::UnansweredBesideAnother => {
+                merge(&mut sends, &[send(target, value, now)]);
+            }
+            Ending::InSync => sends.retain(|send| self.end(send) > now),
             Ending::Refused | Ending::Open => {}
         }
         limit_to(&mut sends, now);
-        self.without_settled(sends, target, value, now)
+        self.without_settled(sends, target, now)
     }
 
-    /// Leaves out what no longer matters: what is no longer open, but for the latest send of another value to the present account. That one
-    /// stands for all of them, until a reset is accepted that was sent later.
+    /// Leaves out what no longer matters: what is no longer open, but for the two latest sends to the present account. Each may have come
+    /// after the last reset that was accepted, and stays until one is accepted that was sent later. Two stand for all of them: whatever value
+    /// the Secret gets, one of them differs from it.
     fn without_settled(
         &self,
         sends: Vec<UnansweredSend>,
         target: &Target,
-        value: &StoredFingerprint,
         now: Timestamp,
     ) -> Vec<UnansweredSend> {
-        let (mut open, closed): (Vec<_>, Vec<_>) =
+        let (mut open, mut closed): (Vec<_>, Vec<_>) =
             sends.into_iter().partition(|send| self.end(send) > now);
-        let of_others = closed
-            .into_iter()
-            .filter(|send| send.is_of(target) && send.fingerprint != *value);
-        open.extend(of_others.max_by_key(|send| send.time.0));
+        closed.retain(|send| send.is_of(target));
+        closed.sort_by_key(|send| Reverse(send.time.0));
+        closed.truncate(CLOSED);
+        open.extend(closed);
+        // Those of the present account first: of another one that the spec named before, too many may be open as well.
+        open.sort_by_key(|send| (!send.is_of(target), Reverse(send.time.0)));
+        open.truncate(MOST + CLOSED);
         open
     }
 
@@ -178,6 +194,10 @@ pub enum Ending {
     Refused,
     /// There is no answer, and the operator has stopped waiting.
     Unanswered,
+    /// The same, and another process has written to the status meanwhile: what stands there of the same value may be its own.
+    UnansweredBesideAnother,
+    /// Nothing was sent, and the account has the value: whatever is no longer open did not come after it.
+    InSync,
     /// Nothing was sent, or the send is not over, or another process has written to the status meanwhile: what stands there stays.
     Open,
 }
@@ -186,7 +206,7 @@ impl Ending {
     fn is_known(self) -> bool {
         match self {
             Self::Accepted { .. } | Self::Refused | Self::Unanswered => true,
-            Self::Open => false,
+            Self::UnansweredBesideAnother | Self::InSync | Self::Open => false,
         }
     }
 }
@@ -205,7 +225,7 @@ fn merge(sends: &mut Vec<UnansweredSend>, others: &[UnansweredSend]) {
     for other in others {
         let known = sends.iter_mut().find(|send| {
             send.instance_id == other.instance_id
-                && send.account_name == other.account_name
+                && send.account_name.eq_ignore_ascii_case(&other.account_name)
                 && send.fingerprint == other.fingerprint
         });
         match known {
@@ -242,25 +262,48 @@ impl Memory {
     pub fn new(timing: ResetTiming) -> Self {
         let sends = Cache::builder()
             .max_capacity(CAPACITY)
-            .time_to_live(timing.settling)
+            .time_to_live(timing.settling + LONGEST_RESET_TIMEOUT)
             .build();
         Self { sends, timing }
     }
 
-    /// The operator has stopped waiting for the answer to a reset of this account.
-    pub fn remember(&self, target: &Target, value: &StoredFingerprint, now: Instant) {
+    /// A reset of this account is sent, or is given up at `until`. Returns what was remembered of the same value before.
+    pub fn remember(
+        &self,
+        target: &Target,
+        value: &StoredFingerprint,
+        until: Instant,
+    ) -> Option<Instant> {
+        self.replace(target, value, Some(until))
+    }
+
+    /// The reset was answered: `earlier` is what was remembered before it was sent.
+    pub fn answered(&self, target: &Target, value: &StoredFingerprint, earlier: Option<Instant>) {
+        self.replace(target, value, earlier);
+    }
+
+    fn replace(
+        &self,
+        target: &Target,
+        value: &StoredFingerprint,
+        time: Option<Instant>,
+    ) -> Option<Instant> {
+        let mut earlier = None;
         self.sends
             .entry(target.without_case())
             .and_upsert_with(|known| {
                 let mut sends =
                     known.map_or_else(VecDeque::new, |known| (*known.into_value()).clone());
+                let known = sends.iter().find(|(known, _)| known == value);
+                earlier = known.map(|(_, time)| *time);
                 sends.retain(|(known, _)| known != value);
-                sends.push_back((value.clone(), now));
+                sends.extend(time.map(|time| (value.clone(), time)));
                 while sends.len() > MOST {
                     sends.pop_front();
                 }
                 Arc::new(sends)
             });
+        earlier
     }
 
     /// What is remembered of this account and still open, with times of the clock that reads `now` at `instant`.
@@ -384,6 +427,50 @@ mod tests {
         assert_eq!(memory.recall(&target("other"), at(0), later), []);
     }
 
+    /// The case of the account's name is corrected while sends are open, and the process remembers them too.
+    #[test]
+    fn the_list_fits_after_the_case_of_the_name_is_corrected() {
+        let memory = Memory::new(TIMING);
+        let began = Instant::now();
+        let names: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+        for name in &names {
+            memory.remember(&target("App"), &value(name), began);
+        }
+        let listed: Vec<_> = names.iter().map(|name| ("App", name.as_str(), 0)).collect();
+        let listed = known(&listed, 1).sends;
+        let status = DatabaseAccountPasswordStatus {
+            unanswered_sends: listed.clone(),
+            ..DatabaseAccountPasswordStatus::default()
+        };
+        let remembered = memory.recall(&target("app"), at(1), began);
+        let known = Unanswered::of(Some(&status), &remembered, TIMING, at(1));
+        let after = known.after(
+            &listed,
+            (&target("app"), &value("other")),
+            Ending::Open,
+            at(1),
+        );
+        assert_eq!(after.len(), 10, "{after:?}");
+    }
+
+    /// Another resource of the account may be looked at while a reset hangs.
+    #[test]
+    fn a_send_is_remembered_from_its_beginning_until_it_is_answered() {
+        let memory = Memory::new(TIMING);
+        let now = Instant::now();
+        let (target, value) = (target("app"), value("a"));
+        let earlier = memory.remember(&target, &value, now + Duration::from_secs(20));
+        assert_eq!(earlier, None);
+        assert_eq!(memory.recall(&target, at(0), now).len(), 1);
+        memory.answered(&target, &value, earlier);
+        assert_eq!(memory.recall(&target, at(0), now), []);
+        // One that had no answer is still known after a later one had.
+        memory.remember(&target, &value, now);
+        let earlier = memory.remember(&target, &value, now + Duration::from_secs(40));
+        memory.answered(&target, &value, earlier);
+        assert_eq!(memory.recall(&target, at(0), now).len(), 1);
+    }
+
     #[test]
     fn a_memory_is_bounded() {
         let memory = Memory::new(TIMING);
@@ -418,7 +505,7 @@ mod tests {
                 }
                 let (target, value) = (target("app"), value(&name.to_string()));
                 list = known.with_intent(&target, &value, 0, now);
-                prop_assert!(list.len() <= MOST + 1);
+                prop_assert!(list.len() <= MOST + CLOSED);
                 let ending = if is_answered {
                     Ending::Refused
                 } else {
@@ -426,7 +513,7 @@ mod tests {
                     Ending::Unanswered
                 };
                 list = known.after(&list, (&target, &value), ending, now);
-                prop_assert!(list.len() <= MOST + 1);
+                prop_assert!(list.len() <= MOST + CLOSED);
                 for (value, end) in open.iter().filter(|(_, end)| *end > now) {
                     let is_known = |send: &UnansweredSend| {
                         send.fingerprint == *value && send.time.0 + TIMING.settling >= *end

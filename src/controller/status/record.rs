@@ -97,8 +97,9 @@ fn ending(outcome: &Outcome) -> Ending {
         },
         Outcome::Failed(failure) if failure.outcome_unknown => Ending::Unanswered,
         Outcome::Failed(_) => Ending::Refused,
-        Outcome::Overlapped(_)
-        | Outcome::Looked(_)
+        Outcome::Overlapped(None) => Ending::UnansweredBesideAnother,
+        Outcome::Looked(_) | Outcome::Settled(Decision::InSync { .. }) => Ending::InSync,
+        Outcome::Overlapped(Some(_))
         | Outcome::Settled(_)
         | Outcome::Queued
         | Outcome::Abandoned => Ending::Open,
