@@ -267,7 +267,11 @@ impl Memory {
         Self { sends, timing }
     }
 
-    /// A reset of this account is sent, or is given up at `until`. Returns what was remembered of the same value before.
+    /// A reset of this account is sent, and is given up at `until` at the latest. Returns what was remembered of the same value before.
+    #[expect(
+        clippy::must_use_candidate,
+        reason = "where a reset has no answer, what was before does not matter"
+    )]
     pub fn remember(
         &self,
         target: &Target,

@@ -38,6 +38,8 @@ struct State {
     client: Client,
     /// When the credentials were last made anew.
     renewed: Option<Instant>,
+    /// Whether they are being made anew. A credential plugin may hang, and takes a thread and a process for so long.
+    is_renewing: bool,
     is_refused: bool,
 }
 
@@ -46,6 +48,7 @@ impl RenewedClient {
         let state = State {
             client: proxy::client(config.clone())?,
             renewed: None,
+            is_renewing: false,
             is_refused: false,
         };
         Ok(Self(Arc::new(Shared {
@@ -84,8 +87,9 @@ impl RenewedClient {
         }
         let now = Instant::now();
         let is_recent = |renewed| now.duration_since(renewed) < AT_MOST_EVERY;
-        if !state.renewed.is_some_and(is_recent) {
+        if !state.is_renewing && !state.renewed.is_some_and(is_recent) {
             state.renewed = Some(now);
+            state.is_renewing = true;
             // Apart from the request, since a credential plugin is a process that is waited for.
             let client = self.clone();
             tokio::task::spawn_blocking(move || client.renew());
@@ -94,8 +98,11 @@ impl RenewedClient {
 
     /// Makes the client anew, and with it its credentials. Where that fails, as without the file, the old ones are kept.
     fn renew(&self) {
-        if let Ok(client) = proxy::client(self.0.config.clone()) {
-            self.state().client = client;
+        let client = proxy::client(self.0.config.clone());
+        let mut state = self.state();
+        state.is_renewing = false;
+        if let Ok(client) = client {
+            state.client = client;
         }
     }
 
