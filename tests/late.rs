@@ -12,7 +12,7 @@ use rds_simulator::{Action, Fault, Outcome};
 use serde_json::json;
 use testbed::bed::{ACCOUNT, INSTANCE, condition};
 use testbed::operator::OperatorBuilder;
-use testbed::{Testbed, reason};
+use testbed::{Operator, Testbed, reason};
 
 const OPERATOR: &str = env!("CARGO_BIN_EXE_rds-password-operator");
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,18 +39,30 @@ async fn impatient(bed: &Testbed) -> Result<OperatorBuilder> {
         .flag("reset-settling-time", SETTLING))
 }
 
-/// A resource in sync with the first value.
-async fn create_in_sync(bed: &Testbed) -> Result<()> {
+/// A resource in sync with the first value, and its operator.
+async fn in_sync() -> Result<(Testbed, Operator)> {
+    let bed = Testbed::start(OPERATOR).await?;
+    let operator = impatient(&bed).await?.start().await?;
     bed.create_secret("orders-db", FIRST).await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
     bed.wait_until_ready("orders-app").await?;
-    Ok(())
+    Ok((bed, operator))
 }
 
-/// The next reset is carried out late, though its caller has gone by then.
-fn next_reset_comes_late(bed: &Testbed) {
+/// The same, after the reset with the second value was given up; it comes late.
+async fn second_value_given_up() -> Result<(Testbed, Operator)> {
+    let (bed, operator) = in_sync().await?;
     let fault = Fault::delay(LATE).on(Action::ResetAccountPassword).times(1);
     bed.rds.add_fault(fault);
+    bed.rotate("orders-db", SECOND).await?;
+    wait_until_given_up(&bed).await?;
+    Ok((bed, operator))
+}
+
+/// Puts the first value back, and waits until RDS has accepted it.
+async fn put_back(bed: &Testbed) -> Result<DatabaseAccountPassword> {
+    bed.rotate("orders-db", FIRST).await?;
+    bed.wait_for_reason("orders-app", "Unsettled").await
 }
 
 fn unanswered(resource: &DatabaseAccountPassword) -> usize {
@@ -102,14 +114,8 @@ fn sent(bed: &Testbed) -> Vec<String> {
 /// after that one was accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_is_put_back_is_not_overtaken() -> Result<()> {
-    let bed = Testbed::start(OPERATOR).await?;
-    let _operator = impatient(&bed).await?.start().await?;
-    create_in_sync(&bed).await?;
-    next_reset_comes_late(&bed);
-    bed.rotate("orders-db", SECOND).await?;
-    wait_until_given_up(&bed).await?;
-    bed.rotate("orders-db", FIRST).await?;
-    let unsettled = bed.wait_for_reason("orders-app", "Unsettled").await?;
+    let (bed, _operator) = second_value_given_up().await?;
+    let unsettled = put_back(&bed).await?;
     ensure!(reason(&unsettled, "Reconciling") == Some("Unsettled"));
     bed.wait_for_password(SECOND).await?;
     let settled = assert_settled_with(&bed, FIRST).await?;
@@ -121,12 +127,7 @@ async fn a_value_that_is_put_back_is_not_overtaken() -> Result<()> {
 /// The first send had no answer, the second one of the same value was accepted, and so was a third value, before the first send arrives.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_success_does_not_make_an_earlier_send_forgotten() -> Result<()> {
-    let bed = Testbed::start(OPERATOR).await?;
-    let _operator = impatient(&bed).await?.start().await?;
-    create_in_sync(&bed).await?;
-    next_reset_comes_late(&bed);
-    bed.rotate("orders-db", SECOND).await?;
-    wait_until_given_up(&bed).await?;
+    let (bed, _operator) = second_value_given_up().await?;
     let again = bed.wait_until_ready("orders-app").await?;
     ensure!(unanswered(&again) == 1, "{again:#?}");
     bed.rotate("orders-db", THIRD).await?;
@@ -140,14 +141,8 @@ async fn a_success_does_not_make_an_earlier_send_forgotten() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_and_a_hand_over_do_not_forget_it() -> Result<()> {
     for hands_over in [false, true] {
-        let bed = Testbed::start(OPERATOR).await?;
-        let operator = impatient(&bed).await?.start().await?;
-        create_in_sync(&bed).await?;
-        next_reset_comes_late(&bed);
-        bed.rotate("orders-db", SECOND).await?;
-        wait_until_given_up(&bed).await?;
-        bed.rotate("orders-db", FIRST).await?;
-        bed.wait_for_reason("orders-app", "Unsettled").await?;
+        let (bed, operator) = second_value_given_up().await?;
+        put_back(&bed).await?;
         let _standby;
         if hands_over {
             _standby = impatient(&bed).await?.start().await?;
@@ -165,12 +160,7 @@ async fn a_restart_and_a_hand_over_do_not_forget_it() -> Result<()> {
 /// The resource is deleted while a reset has no answer, and another one of the same account is created.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resource_that_is_created_again_does_not_forget_it() -> Result<()> {
-    let bed = Testbed::start(OPERATOR).await?;
-    let _operator = impatient(&bed).await?.start().await?;
-    create_in_sync(&bed).await?;
-    next_reset_comes_late(&bed);
-    bed.rotate("orders-db", SECOND).await?;
-    wait_until_given_up(&bed).await?;
+    let (bed, _operator) = second_value_given_up().await?;
     bed.delete("orders-app").await?;
     bed.rotate("orders-db", THIRD).await?;
     bed.create(&bed.resource("orders-app", "orders-db")).await?;
@@ -182,9 +172,7 @@ async fn a_resource_that_is_created_again_does_not_forget_it() -> Result<()> {
 /// An instance that needs longer than the first time-out for each reset.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_out_grows_until_an_answer_comes() -> Result<()> {
-    let bed = Testbed::start(OPERATOR).await?;
-    let _operator = impatient(&bed).await?.start().await?;
-    create_in_sync(&bed).await?;
+    let (bed, _operator) = in_sync().await?;
     let slow = Fault::delay(Duration::from_millis(2500)).on(Action::ResetAccountPassword);
     bed.rds.add_fault(slow);
     bed.rotate("orders-db", SECOND).await?;
@@ -211,14 +199,8 @@ async fn the_time_out_grows_until_an_answer_comes() -> Result<()> {
 /// RDS refuses to take a value again that it has accepted, as a password history does: only a person can say what the account has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_repetition_says_what_is_not_known() -> Result<()> {
-    let bed = Testbed::start(OPERATOR).await?;
-    let _operator = impatient(&bed).await?.start().await?;
-    create_in_sync(&bed).await?;
-    next_reset_comes_late(&bed);
-    bed.rotate("orders-db", SECOND).await?;
-    wait_until_given_up(&bed).await?;
-    bed.rotate("orders-db", FIRST).await?;
-    bed.wait_for_reason("orders-app", "Unsettled").await?;
+    let (bed, _operator) = second_value_given_up().await?;
+    put_back(&bed).await?;
     let history = Fault::error(400, "InvalidAccountPassword.Reused", "scripted");
     bed.rds.add_fault(history.on(Action::ResetAccountPassword));
     let stalled = bed.wait_for_reason("orders-app", "Rejected").await?;
@@ -238,14 +220,8 @@ async fn a_refused_repetition_says_what_is_not_known() -> Result<()> {
 /// A suspended resource says so, and sends nothing when the time is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_resource_is_not_settled_by_a_reset() -> Result<()> {
-    let bed = Testbed::start(OPERATOR).await?;
-    let _operator = impatient(&bed).await?.start().await?;
-    create_in_sync(&bed).await?;
-    next_reset_comes_late(&bed);
-    bed.rotate("orders-db", SECOND).await?;
-    wait_until_given_up(&bed).await?;
-    bed.rotate("orders-db", FIRST).await?;
-    bed.wait_for_reason("orders-app", "Unsettled").await?;
+    let (bed, _operator) = second_value_given_up().await?;
+    put_back(&bed).await?;
     bed.patch("orders-app", json!({ "spec": { "suspend": true } }))
         .await?;
     tokio::time::timeout(PATIENCE, bed.wait_for_reason("orders-app", "Suspended")).await??;

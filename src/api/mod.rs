@@ -227,6 +227,12 @@ impl Target {
             account_name: self.account_name.to_ascii_lowercase(),
         }
     }
+
+    /// Whether these names are of this account, [without case](Self::without_case).
+    #[must_use]
+    pub fn is_named_by(&self, instance_id: &str, account_name: &str) -> bool {
+        self.instance_id == instance_id && self.account_name.eq_ignore_ascii_case(account_name)
+    }
 }
 
 impl DatabaseAccountPasswordSpec {

@@ -198,11 +198,19 @@ pub struct UnansweredSend {
 }
 
 impl UnansweredSend {
+    /// The account that it was sent to.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target {
+            instance_id: self.instance_id.clone(),
+            account_name: self.account_name.clone(),
+        }
+    }
+
     /// Whether this may have been a reset of `target`: some engines ignore the case of an account's name.
     #[must_use]
     pub fn is_of(&self, target: &Target) -> bool {
-        let account = &self.account_name;
-        self.instance_id == target.instance_id && account.eq_ignore_ascii_case(&target.account_name)
+        target.is_named_by(&self.instance_id, &self.account_name)
     }
 }
 

@@ -530,11 +530,9 @@ impl Index {
 /// now is still kept.
 fn last_reset_of(resource: &DatabaseAccountPassword, target: &Target) -> Option<Timestamp> {
     let reset = resource.status.as_ref()?.last_reset.as_ref()?;
-    let is_of_target = reset.instance_id == target.instance_id
-        && reset
-            .account_name
-            .eq_ignore_ascii_case(&target.account_name);
-    is_of_target.then_some(reset.time.0)
+    target
+        .is_named_by(&reset.instance_id, &reset.account_name)
+        .then_some(reset.time.0)
 }
 
 fn targets(facts: [Option<&Facts>; 2]) -> BTreeSet<Arc<Target>> {

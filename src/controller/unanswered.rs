@@ -223,11 +223,10 @@ fn send(target: &Target, value: &StoredFingerprint, time: Timestamp) -> Unanswer
 /// Adds `others` to `sends`, which keeps one for each account and value: that of the latest time.
 fn merge(sends: &mut Vec<UnansweredSend>, others: &[UnansweredSend]) {
     for other in others {
-        let known = sends.iter_mut().find(|send| {
-            send.instance_id == other.instance_id
-                && send.account_name.eq_ignore_ascii_case(&other.account_name)
-                && send.fingerprint == other.fingerprint
-        });
+        let target = other.target();
+        let known = sends
+            .iter_mut()
+            .find(|send| send.is_of(&target) && send.fingerprint == other.fingerprint);
         match known {
             Some(known) => known.time.0 = known.time.0.max(other.time.0),
             None => sends.push(other.clone()),

@@ -73,6 +73,14 @@ impl Life {
         life
     }
 
+    /// In sync, and a second value was sent after 100 s without an answer. It has not taken effect.
+    fn with_a_lost_answer() -> Self {
+        let mut life = Self::in_sync().after(100);
+        life.world.rotate(OTHER_PASSWORD);
+        life.pass(Answer::Lost(false));
+        life
+    }
+
     fn after(mut self, seconds: i64) -> Self {
         self.sleep(seconds);
         self
@@ -1056,9 +1064,7 @@ fn late_word_of_a_reset_is_told_and_leaves_no_account_in_sync_that_it_may_not_be
 #[case::refused(Some(REFUSED))]
 #[case::queued(Some(Answer::Overlapped))]
 fn a_doubt_outlives_a_detour_of_the_secret(#[case] answer: Option<Answer>) {
-    let mut life = Life::in_sync().after(100);
-    life.world.rotate(OTHER_PASSWORD);
-    life.pass(Answer::Lost(false));
+    let mut life = Life::with_a_lost_answer();
     life.world.rotate(PASSWORD);
     life.sleep(6);
     life.pass(AVAILABLE);
@@ -1379,9 +1385,7 @@ fn a_value_that_is_turned_back_after_a_kill_is_sent(#[values(false, true)] took_
 /// A value that had no answer, and the Secret is turned back: the one that was accepted is not the last word.
 #[test]
 fn an_accepted_value_is_unsettled_while_an_earlier_one_may_come_late() {
-    let mut life = Life::in_sync().after(100);
-    life.world.rotate(OTHER_PASSWORD);
-    life.pass(Answer::Lost(false));
+    let mut life = Life::with_a_lost_answer();
     life.world.rotate(PASSWORD);
     life.sleep(6);
     let (decision, _) = life.pass(AVAILABLE);
@@ -1406,9 +1410,7 @@ fn an_accepted_value_is_unsettled_while_an_earlier_one_may_come_late() {
 /// Accepted at the second send, the first one still open: that matters once the Secret has a third value.
 #[test]
 fn a_send_is_remembered_beyond_a_later_success() {
-    let mut life = Life::in_sync().after(100);
-    life.world.rotate(OTHER_PASSWORD);
-    life.pass(Answer::Lost(false));
+    let mut life = Life::with_a_lost_answer();
     life.sleep(2);
     life.pass(AVAILABLE);
     assert_eq!(life.ready(), ("True", "InSync"));
@@ -1425,9 +1427,7 @@ fn a_send_is_remembered_beyond_a_later_success() {
 
 #[test]
 fn a_failure_that_may_have_taken_effect_while_unsettled_is_sent_again() {
-    let mut life = Life::in_sync().after(100);
-    life.world.rotate(OTHER_PASSWORD);
-    life.pass(Answer::Lost(false));
+    let mut life = Life::with_a_lost_answer();
     life.world.rotate(PASSWORD);
     life.pass(AVAILABLE);
     life.sleep(200);
@@ -1441,9 +1441,7 @@ fn a_failure_that_may_have_taken_effect_while_unsettled_is_sent_again() {
 /// RDS refuses to take the value again that settles the doubt: what is told of it stays until the next send.
 #[test]
 fn a_refused_repetition_is_told_until_the_next_send() {
-    let mut life = Life::in_sync().after(100);
-    life.world.rotate(OTHER_PASSWORD);
-    life.pass(Answer::Lost(false));
+    let mut life = Life::with_a_lost_answer();
     life.world.rotate(PASSWORD);
     life.pass(AVAILABLE);
     life.sleep(200);
